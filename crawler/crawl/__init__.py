@@ -1,0 +1,1 @@
+"""Crawl policy, one file a stage, in the order data flows."""

@@ -1,0 +1,1 @@
+"""A simulated Mainline network on loopback, for trying things out, tests and benchmarks."""

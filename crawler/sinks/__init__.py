@@ -1,0 +1,1 @@
+"""Where records leave the process."""
