@@ -1,0 +1,84 @@
+# Everything one does with a checkout. `make help` lists it; CONTRIBUTING.md says why it is done this way.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The oldest supported Python first, so that a developer meets what a user of it would meet.
+PYTHON ?= $(shell for it in python3.11 python3.12 python3.13 python3; do \
+	if $$it -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$it; break; fi; done)
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-emit-index-url $(if $(UPGRADE),--upgrade)
+SECONDS_TO_CRAWL ?= 20
+
+.PHONY: help
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: crawl
+crawl: $(VENV)/.runtime  ## crawl the embedded simulated network for 20 s; leaves peers.jsonl
+	@$(PY) -m crawler.demo --duration $(SECONDS_TO_CRAWL) --out peers.jsonl
+
+.PHONY: test
+test: lint types  ## install everything, then lint, types and all tests
+	$(PY) -m pytest
+
+.PHONY: lint
+lint: $(VENV)/.dev  ## ruff (rules and format) and flake8-async
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(VENV)/bin/flake8-async $$(git ls-files 'crawler/*.py' 'tests/*.py')
+
+.PHONY: types
+types: $(VENV)/.dev  ## mypy --strict
+	$(PY) -m mypy
+
+.PHONY: bench
+bench: $(VENV)/.dev  ## measure the daemon beside libtorrent, in one run
+	@shopt -s nullglob; found=(tests/bench/bench_*.py); \
+	if [ $${#found[@]} = 0 ]; then echo "make bench: no tests/bench/bench_*.py" >&2; exit 1; fi; \
+	for script in "$${found[@]}"; do echo "== $$script"; $(PY) "$$script"; done
+
+.PHONY: lock
+lock: $(VENV)/.dev  ## write the lock files anew from pyproject.toml (UPGRADE=1: newest versions)
+	$(LOCK) pyproject.toml --output-file requirements.lock
+	$(LOCK) pyproject.toml --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+	| $(LOCK) - --no-annotate --output-file requirements-build.lock
+
+.PHONY: config
+config: $(VENV)/.runtime  ## write config/default.toml anew from the code
+	$(PY) -c 'from crawler.config import default_toml; print(default_toml(), end="")' > $(VENV)/default.toml
+	mv $(VENV)/default.toml config/default.toml
+
+.PHONY: clean
+clean:  ## remove the environment, caches and what a crawl left
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis peers.jsonl
+	find crawler tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps keep a second `make` from installing again; a changed lock or pyproject.toml outdates them.
+$(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(PY)
+	@echo "installing the packages of requirements.lock into $(VENV)"
+	@$(PIP) install --require-hashes -r requirements-build.lock -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	@echo "installing the packages of requirements-dev.lock into $(VENV)"
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# Debian splits venv's other half into a package of its own, which a fresh machine lacks.
+$(PY):
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "make: Python 3.11 or newer is needed (make PYTHON=/path/to/python3.11)" >&2; exit 1; fi
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y python3-venv >/dev/null; \
+		else \
+			echo "make: Python's venv module is missing; install it first: apt-get install python3-venv" >&2; exit 1; \
+		fi; fi
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,143 @@
+"""Queries that await their answer, matched by transaction id *and* address *and* deadline (BEP 5).
+
+All wait for the same adaptive timeout, so they expire in the order sent and one queue finds the overdue
+ones: no timer and no task per query. The table has a capacity; when it is full, nothing more is asked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from crawler.dht.rtt import RttConfig, RttEstimator
+from crawler.settings import setting
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from crawler.wire.compact import Address
+
+TID_BYTES = 4
+"""The length every implementation can echo and pubky's can parse (krpc.md deviation 1)."""
+
+_POOL_TIDS = 1024
+
+
+@attrs.frozen
+class TransactionsConfig:
+    """How many queries may await their answer, and for how long."""
+
+    max_in_flight: int = setting(
+        50_000, unit="queries", help="Queries that may await an answer at once, per socket.", minimum=16
+    )
+    initial_timeout: float = setting(
+        2.0, unit="s", help="Timeout of a query before the first answer was seen.", above=0
+    )
+    shortest_timeout: float = setting(
+        1.0, unit="s", help="The adaptive timeout never falls below this.", above=0
+    )
+    longest_timeout: float = setting(
+        10.0, unit="s", help="The adaptive timeout never rises above this.", above=0
+    )
+
+
+@attrs.define(eq=False)
+class Transaction:
+    """One query on its way.
+
+    Attributes:
+        tid: the four bytes that the answer must echo.
+        address: where it went, as the socket names it.
+        compact: the same in compact form.
+        method: the KRPC method.
+        owner: whoever is told of the outcome; opaque here.
+        context: what the owner wants to have beside the outcome; opaque here.
+        sent: when, in seconds.
+    """
+
+    tid: bytes
+    address: Address
+    compact: bytes
+    method: bytes
+    owner: Any
+    context: Any
+    sent: float
+
+
+class Transactions:
+    """The queries in flight of one socket."""
+
+    def __init__(self, config: TransactionsConfig, rng: Random) -> None:
+        """Start with none; transaction ids are drawn from ``rng``, which should be unguessable in the wild."""
+        self._capacity = config.max_in_flight
+        self._rng = rng
+        self._open: dict[bytes, Transaction] = {}
+        self._order: deque[Transaction] = deque()
+        self._pool: list[bytes] = []
+        self.rtt = RttEstimator(
+            RttConfig(config.initial_timeout, config.shortest_timeout, config.longest_timeout)
+        )
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def room(self) -> int:
+        """How many more queries may be opened."""
+        return self._capacity - len(self._open)
+
+    def open(  # noqa: PLR0913 - one argument per field of a transaction
+        self, address: Address, compact: bytes, method: bytes, owner: Any, context: Any, now: float
+    ) -> bytes:
+        """Open a transaction and return its four-byte id. The caller has checked :attr:`room`."""
+        tid = self._draw()
+        transaction = Transaction(tid, address, compact, method, owner, context, now)
+        self._open[tid] = transaction
+        self._order.append(transaction)
+        return tid
+
+    def match(self, tid: bytes, address: Address, now: float) -> Transaction | None:
+        """Close and return the transaction that an answer from ``address`` with ``tid`` belongs to, if any."""
+        transaction = self._open.get(tid)
+        if transaction is None or transaction.address != address:
+            return None
+        if now - transaction.sent > self.rtt.timeout:
+            return None
+        del self._open[tid]
+        return transaction
+
+    def expire(self, now: float) -> list[Transaction]:
+        """Close and return the transactions whose deadline has passed."""
+        order, still_open = self._order, self._open
+        latest = now - self.rtt.timeout
+        overdue = []
+        while order and order[0].sent < latest:
+            transaction = order.popleft()
+            if still_open.get(transaction.tid) is transaction:
+                del still_open[transaction.tid]
+                overdue.append(transaction)
+        while order and order[0].tid not in still_open:
+            order.popleft()
+        return overdue
+
+    def next_expiry(self) -> float | None:
+        """When :meth:`expire` next has something to do, or None when nothing is in flight."""
+        return self._order[0].sent + self.rtt.timeout if self._order else None
+
+    def abandon(self) -> list[Transaction]:
+        """Close and return everything in flight, as at the end of the run."""
+        abandoned = list(self._open.values())
+        self._open.clear()
+        self._order.clear()
+        return abandoned
+
+    def _draw(self) -> bytes:
+        while True:
+            if not self._pool:
+                drawn = self._rng.randbytes(_POOL_TIDS * TID_BYTES)
+                self._pool = [drawn[i : i + TID_BYTES] for i in range(0, len(drawn), TID_BYTES)]
+            tid = self._pool.pop()
+            if tid not in self._open:
+                return tid

@@ -1,0 +1,223 @@
+"""The walls of docs/architecture.md, read off the syntax trees, so that the picture stays true."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted((ROOT / "crawler").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+EVERYBODY = frozenset({"*"})
+# A room of the house -> the rooms it may import. A room is a package or a module directly below crawler/.
+WALLS: dict[str, frozenset[str]] = {
+    "settings": frozenset(),
+    "wire": frozenset({"settings"}),
+    "dht": frozenset({"wire", "settings"}),
+    "swarm": frozenset({"wire", "settings"}),
+    "net": frozenset({"wire", "dht", "swarm", "settings"}),
+    "crawl": frozenset({"net", "dht", "wire", "records", "settings"}),
+    "records": frozenset({"wire", "settings"}),
+    "sinks": frozenset({"records", "settings"}),
+    "simnet": frozenset({"wire", "net", "settings"}),
+    "log": frozenset({"settings"}),
+    "state": frozenset({"settings", "wire", "dht", "crawl"}),
+    "health": frozenset({"settings"}),
+    "metrics": frozenset({"settings"}),
+    "status": frozenset({"settings"}),
+    "demo": frozenset({"records", "settings"}),
+    "config": EVERYBODY,
+    "app": EVERYBODY,
+    "cli": frozenset({"app", "config", "health", "log", "settings", "simnet"}),
+    "__main__": frozenset({"cli"}),
+    "__init__": frozenset(),
+}
+# These take time, chance and sockets as arguments.
+PURE = ("wire", "dht", "swarm", "crawl/frontier", "crawl/seen")
+IMPURE_MODULES = frozenset({"trio", "socket", "time", "random", "structlog"})
+# The simulated network is a network of its own, so it has a door of its own.
+ROOMS_WITH_SOCKETS = frozenset({"net", "simnet"})
+LONGEST_FILE = 500
+LONGEST_FUNCTION = 50
+
+
+def room_of(path: Path) -> str:
+    """Return the room of a source file; config_*.py are config's other pages."""
+    first = path.relative_to(ROOT / "crawler").parts[0].removesuffix(".py")
+    return "config" if first.startswith("config_") else first
+
+
+def is_pure(path: Path) -> bool:
+    """Return whether a source file belongs to a part that takes time, chance and sockets as arguments."""
+    name = path.relative_to(ROOT / "crawler").with_suffix("").as_posix()
+    return name in PURE or name.split("/")[0] in PURE
+
+
+def imported_modules(tree: ast.AST, *, types_too: bool = True) -> Iterator[tuple[int, str]]:
+    """Yield (line, dotted module) of every import, those inside functions too.
+
+    ``from crawler import app`` yields ``crawler.app``; imports that only a type checker sees are left out
+    when ``types_too`` is false.
+    """
+    if isinstance(tree, ast.If) and ast.unparse(tree.test).endswith("TYPE_CHECKING") and not types_too:
+        for node in tree.orelse:
+            yield from imported_modules(node, types_too=types_too)
+        return
+    if isinstance(tree, ast.Import):
+        yield from ((tree.lineno, alias.name) for alias in tree.names)
+    elif isinstance(tree, ast.ImportFrom):
+        assert tree.level == 0, f"line {tree.lineno}: relative imports hide which wall they cross"
+        module = tree.module or ""
+        if module == "crawler":
+            yield from ((tree.lineno, f"crawler.{alias.name}") for alias in tree.names)
+        else:
+            yield tree.lineno, module
+    for child in ast.iter_child_nodes(tree):
+        yield from imported_modules(child, types_too=types_too)
+
+
+def crossings(room: str, tree: ast.AST) -> list[str]:
+    """Return the imports of our own rooms in ``tree`` that the walls of ``room`` forbid."""
+    allowed = WALLS[room]
+    found = []
+    for line, module in imported_modules(tree):
+        parts = module.split(".")
+        if parts[0] != "crawler" or len(parts) == 1:
+            continue
+        other = "config" if parts[1].startswith("config_") else parts[1]
+        if (
+            other != room
+            and other not in allowed
+            and allowed is not EVERYBODY
+            and not parts[1].startswith("__")
+        ):
+            found.append(f"line {line}: {room} imports {module}")
+    return found
+
+
+def impurities(tree: ast.AST) -> list[str]:
+    """Return the imports in ``tree`` that a part without time, chance and sockets must not have."""
+    return [
+        f"line {line}: imports {module}"
+        for line, module in imported_modules(tree, types_too=False)
+        if module.split(".")[0] in IMPURE_MODULES
+    ]
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield every function of a tree, nested ones too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def parse(path: Path) -> ast.Module:
+    """Return the tree of a source file."""
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def named(paths: Iterable[Path]) -> list[object]:
+    """Return the paths as parameters with readable ids."""
+    return [pytest.param(path, id=path.relative_to(ROOT).as_posix()) for path in paths]
+
+
+@pytest.mark.parametrize("path", named(SOURCES))
+def test_imports_run_one_way(path: Path) -> None:
+    """No file imports a room that its own room must not know."""
+    room = room_of(path)
+    assert room in WALLS, f"{path.name} is in no room of the house: give it one in WALLS and in the picture"
+    assert crossings(room, parse(path)) == []
+
+
+@pytest.mark.parametrize("path", named(filter(is_pure, SOURCES)))
+def test_pure_parts_have_no_time_chance_or_socket(path: Path) -> None:
+    """Protocol parts take time, chance and sockets as arguments, so that every failure has a seed."""
+    assert impurities(parse(path)) == []
+
+
+@pytest.mark.parametrize("path", named(SOURCES))
+def test_sockets_live_in_one_place(path: Path) -> None:
+    """Only the network rooms touch the socket module, so that only they need looking at for what is sent."""
+    users = [line for line, name in imported_modules(parse(path), types_too=False) if name == "socket"]
+    assert not users or room_of(path) in ROOMS_WITH_SOCKETS, f"{path} imports socket in lines {users}"
+
+
+@pytest.mark.parametrize("path", named(SOURCES))
+def test_files_and_functions_are_short(path: Path) -> None:
+    """A file or a function that outgrows one idea is split before it lands."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+    for function in functions(parse(path)):
+        lines = (function.end_lineno or 0) - function.lineno + 1
+        assert lines <= LONGEST_FUNCTION, f"{function.name} (line {function.lineno}) has {lines} lines"
+
+
+@pytest.mark.parametrize("path", named(TESTS))
+def test_every_test_says_what_it_proves(path: Path) -> None:
+    """Every test function, and every rule of a state machine, opens with the sentence that it proves."""
+    for function in functions(parse(path)):
+        if function.name.startswith("test_"):
+            assert ast.get_docstring(function), f"{function.name} (line {function.lineno}) has no sentence"
+
+
+@pytest.mark.parametrize("path", named([*SOURCES, *TESTS]))
+def test_nothing_is_left_to_do(path: Path) -> None:
+    """No comment promises work, since nobody reads such promises again; issues hold them."""
+    text = path.read_text(encoding="utf-8")
+    comments = (t for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT)
+    left = [t.start[0] for t in comments if re.search(r"\b(TODO|FIXME|XXX)\b", t.string)]
+    assert left == []
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """No two test files share a name, so that a failure names one place."""
+    names = [path.name for path in TESTS if path.name != "conftest.py"]
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_architecture_page_names_every_room() -> None:
+    """Whoever picks the project up finds every room on the one page that shows the house."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = {room_of(path) for path in SOURCES} - {"__init__"}
+    assert sorted(room for room in rooms if not re.search(rf"\b{re.escape(room)}\b", page)) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("wire", "from crawler.dht import routing"),
+        ("wire", "import crawler.net.udp"),
+        ("dht", "from crawler import net"),
+        ("net", "def late():\n    from crawler.crawl.sample import Sampler"),
+        ("sinks", "if TYPE_CHECKING:\n    from crawler.config import Config"),
+        ("crawl", "from crawler.config_sources import read_file"),
+    ],
+)
+def test_a_crossing_is_seen(room: str, source: str) -> None:
+    """The wall test is no ornament: each way of writing a forbidden import is found."""
+    assert len(crossings(room, ast.parse(source))) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import time", 1),
+        ("from trio.lowlevel import wait_readable", 1),
+        ("def f():\n    import random", 1),
+        ("if TYPE_CHECKING:\n    import random", 0),
+        ("if typing.TYPE_CHECKING:\n    import random\nelse:\n    import socket", 1),
+        ("import timeit", 0),
+    ],
+)
+def test_an_impurity_is_seen(source: str, found: int) -> None:
+    """The purity test tells imports that run from those that only a type checker sees."""
+    assert len(impurities(ast.parse(source))) == found
