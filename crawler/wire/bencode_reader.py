@@ -1,8 +1,8 @@
 """Reads a long bencoded document value by value, without ever building it.
 
-Made for metadata: ten megabytes of ``de`` would become half a gigabyte of Python objects if they were decoded, and
-no limit on depth or tokens that leaves room for honest torrents prevents that. Here the caller walks to what it
-wants and skips the rest; what is kept is what the caller keeps.
+Made for metadata: ten megabytes of ``de`` would become half a gigabyte of Python objects if they were
+decoded, and no limit on depth or tokens that leaves room for honest torrents prevents that. Here the caller
+walks to what it wants and skips the rest; what is kept is what the caller keeps.
 
 Tolerant where real documents are: keys in any order, repeated keys (the caller decides), leading zeros, bytes
 after the end. Strict in all else. Nothing recurses.
@@ -40,8 +40,8 @@ class BencodeReader:
         max_depth: lists and dicts that may be open at once.
         max_tokens: values and keys that may be read or skipped in all.
 
-    Every method that reads raises :class:`BencodeReadError`, its reason being ``not_bencode``, ``too_deep`` or
-    ``too_many_tokens``.
+    Every method that reads raises :class:`BencodeReadError`, its reason being ``not_bencode``, ``too_deep``
+    or ``too_many_tokens``.
 
     Attributes:
         position: offset of the next byte to read.
@@ -64,7 +64,7 @@ class BencodeReader:
         """Whether the next value is a list."""
         return self._peek() == _LIST
 
-    def keys(self) -> Iterator[bytes]:
+    def fields(self) -> Iterator[bytes]:
         """Enter the dict that is next, and yield its keys; read or skip one value after each."""
         self._enter(_DICT)
         while self._peek() != _END:

@@ -4,8 +4,8 @@ Names should be UTF-8 and mostly are. Those that are not were written in the cod
 the same one for the whole torrent; so the code page is guessed once, from all such names together, which is
 both surer and far cheaper than guessing name by name. The guess may be wrong: the raw bytes stay beside it.
 
-The text is still hostile: control and bidi characters, slashes and ``..`` are all in it. It is for output that
-escapes them and never for a path on disk.
+The text is still hostile: control and bidi characters, slashes and ``..`` are all in it. It is for output
+that escapes them and never for a path on disk.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CODE_PAGES: Final = (
     *("gb18030", "big5", "shift_jis", "cp932", "euc_jp", "euc_kr", "cp949"),
     *("cp1251", "koi8_r", "cp866", "cp1252", "cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "iso8859_1"),
 )
-"""What clients of the time before UTF-8 wrote. Asking among these only is 20 times as fast, and more often right."""
+"""What clients before UTF-8 wrote. Guessing among these only is 20 times as fast, and more often right."""
 
 
 @attrs.frozen

@@ -1,9 +1,9 @@
 """The peer wire of BEP 3, 6, 10 and 52: the handshake and the messages, as bytes and as values.
 
-A codec and nothing more: what may be said when is `swarm/connection`'s business. A message is one row of a table
-that is read in both directions. :class:`FrameReader` takes the stream as it comes, checks each length as soon as
-it can be read, and drops the body of what its owner has no use for without ever buffering it: a peer that
-announces a message of a megabyte costs us no megabyte.
+A codec and nothing more: what may be said when is `swarm/connection`'s business. A message is one row of a
+table that is read in both directions. :class:`FrameReader` takes the stream as it comes, checks each length
+as soon as it can be read, and drops the body of what its owner has no use for without ever buffering it: a
+peer that announces a message of a megabyte costs us no megabyte.
 """
 
 from __future__ import annotations
