@@ -1,4 +1,4 @@
-"""Magnet links (BEP 9, 53; BEP 52's ``btmh``): parsed as libtorrent does, written so that no name can break out.
+"""Magnet links (BEP 9, 53; BEP 52's ``btmh``), read tolerantly and written so that no name can break out.
 
 Nothing in a link is trusted: names are not resolved, trackers only have their scheme checked, and whether a
 peer's address may be dialled is for the caller to ask `compact.is_global`.
@@ -30,7 +30,7 @@ _BTMH: Final = "urn:btmh:"
 _SHA256_MULTIHASH: Final = re.compile(r"1220([0-9a-f]{64})", re.ASCII | re.IGNORECASE)
 _NUMBERED: Final = re.compile(r"\.[0-9]+$", re.ASCII)
 _RANGE: Final = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", re.ASCII)
-_TRACKER: Final = re.compile(r"(?:https?|udp)://.", re.ASCII | re.IGNORECASE)
+_TRACKER: Final = re.compile(r"(?:https?|udp)://[^\x00-\x20\x7f]+", re.ASCII | re.IGNORECASE)
 
 
 class MagnetError(ValueError):
@@ -144,7 +144,7 @@ def _multihash(digits: str) -> bytes:
 def _trackers(values: list[str]) -> Iterator[str]:
     seen = set()
     for url in map(unquote, values):
-        if _TRACKER.match(url) and url not in seen:
+        if _TRACKER.fullmatch(url) and url not in seen:
             seen.add(url)
             yield url
 

@@ -16,7 +16,7 @@ import attrs
 PROTOCOL: Final = b"\x13BitTorrent protocol"
 HANDSHAKE_BYTES: Final = 68
 INFO_HASH_END: Final = 48
-"""The handshake up to and with the info_hash; some peers send the rest only after our answer."""
+"""The handshake up to and with the infohash; some peers send the rest only after our answer."""
 
 MAX_MESSAGE: Final = 1 << 20
 """Longest message anybody sends (libtorrent closes above it), in bytes without the length prefix."""
@@ -44,7 +44,7 @@ class WireError(ValueError):
 class Handshake:
     """The 68 bytes that open a connection (BEP 3); the flags are the reserved bits we know."""
 
-    info_hash: bytes
+    infohash: bytes
     peer_id: bytes
     extensions: bool = True
     fast: bool = True
@@ -63,7 +63,7 @@ def encode_handshake(handshake: Handshake) -> bytes:
     ):
         if on:
             reserved[index] |= bit
-    return PROTOCOL + reserved + handshake.info_hash + handshake.peer_id
+    return PROTOCOL + reserved + handshake.infohash + handshake.peer_id
 
 
 def decode_handshake(data: bytes) -> Handshake | None:
