@@ -113,8 +113,7 @@ class PktinfoSocket:
         return True
 
     def close(self) -> None:
-        """Close the socket; whoever waits for it gets ``trio.ClosedResourceError``."""
-        trio.lowlevel.notify_closing(self._socket)
+        """Close the socket, for which nobody may be waiting any more."""
         self._socket.close()
 
     def __enter__(self) -> Self:
