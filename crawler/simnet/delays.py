@@ -38,9 +38,8 @@ class DelayQueue(Generic[T]):
 
     def take(self, now: float) -> list[T]:
         """Remove and return what is due, in the order of time and then of arrival."""
-        end = now / RESOLUTION
         due: list[T] = []
-        while self._order and self._order[0] + 1 <= end:
+        while self.next_due <= now:
             due += self._slots.pop(heapq.heappop(self._order))
         self._length -= len(due)
         return due
