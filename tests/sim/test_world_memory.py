@@ -1,5 +1,7 @@
 """Sockets in virtual time: they behave as `net/udp`'s do, and time costs nothing."""
 
+# ruff: noqa: ARG001 - pytest-trio takes the clock from among the arguments of the test itself
+
 from __future__ import annotations
 
 import random
@@ -17,8 +19,6 @@ from crawler.wire.compact import Family
 if TYPE_CHECKING:
     from crawler.wire.compact import Address
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
 HERE: Address = ("127.0.0.1", 6881)
 THERE: Address = ("127.0.0.2", 6881)
 PING = krpc.ping(b"abcd", b"i" * 20)
@@ -29,7 +29,7 @@ def network(**options: float) -> MemoryNetwork:
     return MemoryNetwork(None, rng=random.Random(1), jitter=0, **options)
 
 
-async def test_a_node_answers_after_the_round_trip() -> None:
+async def test_a_node_answers_after_the_round_trip(autojump_clock: trio.testing.MockClock) -> None:
     """A query to a node of the world brings its answer, one round trip later on the clock."""
     world = World(WorldConfig(nodes=50, infohashes=50, loss=0))
     socket = MemoryNetwork(world, rtt=3.0, jitter=0, rng=random.Random(1)).socket(HERE)
@@ -43,7 +43,9 @@ async def test_a_node_answers_after_the_round_trip() -> None:
     assert trio.current_time() - start == pytest.approx(3.0, abs=0.002)
 
 
-async def test_sockets_reach_each_other_after_half_a_round_trip() -> None:
+async def test_sockets_reach_each_other_after_half_a_round_trip(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     """Two crawlers on one network are strangers to the world and can still talk."""
     net = network(rtt=2.0)
     here, there = net.socket(HERE), net.socket(THERE)
@@ -55,7 +57,9 @@ async def test_sockets_reach_each_other_after_half_a_round_trip() -> None:
     assert trio.current_time() - start == pytest.approx(1.0, abs=0.002)
 
 
-async def test_a_waiting_socket_wakes_for_an_earlier_datagram(nursery: trio.Nursery) -> None:
+async def test_a_waiting_socket_wakes_for_an_earlier_datagram(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
     """A datagram sent while the receiver waits arrives when it is due."""
     net = network(rtt=2.0)
     here, there = net.socket(HERE), net.socket(THERE)
@@ -74,7 +78,7 @@ async def test_a_waiting_socket_wakes_for_an_earlier_datagram(nursery: trio.Nurs
     assert arrived == [pytest.approx(sent + 1.0, abs=0.002)]
 
 
-async def test_batches_are_bounded_and_overflow_is_counted() -> None:
+async def test_batches_are_bounded_and_overflow_is_counted(autojump_clock: trio.testing.MockClock) -> None:
     """A receiver that is not read loses what comes beyond its capacity, and gets the rest in batches."""
     net = network(rtt=0.0)
     here, there = net.socket(HERE), net.socket(THERE)
@@ -85,7 +89,7 @@ async def test_batches_are_bounded_and_overflow_is_counted() -> None:
     assert (len(batch), net.overflowed) == (BATCH, 10)
 
 
-async def test_a_closed_socket_says_so(nursery: trio.Nursery) -> None:
+async def test_a_closed_socket_says_so(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
     """Closing wakes who waits, refuses further use, frees the address, and may be done twice."""
     net = network()
     socket = net.socket(HERE)
@@ -104,7 +108,7 @@ async def test_a_closed_socket_says_so(nursery: trio.Nursery) -> None:
     assert net.socket(HERE).family is Family.IPV4
 
 
-async def test_what_reaches_nobody_is_counted() -> None:
+async def test_what_reaches_nobody_is_counted(autojump_clock: trio.testing.MockClock) -> None:
     """Datagrams to an address without a socket, and those that chance takes, are in a counter each."""
     net = network(loss=1.0)
     here = net.socket(HERE)
@@ -115,7 +119,7 @@ async def test_what_reaches_nobody_is_counted() -> None:
     assert (net.undeliverable, net.lost) == (1, 1)
 
 
-async def test_an_address_is_taken_once() -> None:
+async def test_an_address_is_taken_once(autojump_clock: trio.testing.MockClock) -> None:
     """Two sockets at one address are refused, as the kernel would."""
     net = network()
     net.socket(HERE)
