@@ -63,7 +63,7 @@ clean:  ## remove the environment, caches and what a crawl left
 $(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(PY)
 	@echo "installing the packages of requirements.lock into $(VENV)"
 	@$(PIP) install --require-hashes -r requirements-build.lock -r requirements.lock
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) --quiet install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime

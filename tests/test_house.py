@@ -52,9 +52,13 @@ LONGEST_FUNCTION = 50
 
 
 def room_of(path: Path) -> str:
-    """Return the room of a source file; config_*.py are config's other pages."""
-    first = path.relative_to(ROOT / "crawler").parts[0].removesuffix(".py")
-    return "config" if first.startswith("config_") else first
+    """Return the room of a source file."""
+    return page_of(path.relative_to(ROOT / "crawler").parts[0].removesuffix(".py"))
+
+
+def page_of(module: str) -> str:
+    """Return the room that a top-level module is a page of: config_sources belongs to config."""
+    return next((room for room in ("config", "log", "state") if module.startswith(f"{room}_")), module)
 
 
 def is_pure(path: Path) -> bool:
@@ -94,7 +98,7 @@ def crossings(room: str, tree: ast.AST) -> list[str]:
         parts = module.split(".")
         if parts[0] != "crawler" or len(parts) == 1:
             continue
-        other = "config" if parts[1].startswith("config_") else parts[1]
+        other = page_of(parts[1])
         if (
             other != room
             and other not in allowed

@@ -58,12 +58,12 @@ class Sighting:
 
 
 @attrs.frozen
-class Stranger:
-    """A node that queried us and is not in the table: a ping would tell whether it is real."""
+class PingWanted:
+    """A ping would tell something: whether a node that queried us is real, or a silent one still alive."""
 
     id: bytes
     address: bytes
 
 
 Outcome = Answered | Refused | TimedOut
-Event = Outcome | Sighting | Stranger
+Event = Outcome | Sighting | PingWanted

@@ -8,29 +8,20 @@ from __future__ import annotations
 
 import attrs
 
-from crawler.settings import setting
-
-
-@attrs.frozen
-class RttConfig:
-    """Bounds of the adaptive timeout."""
-
-    initial: float = setting(2.0, unit="s", help="Timeout before the first answer was seen.", above=0)
-    shortest: float = setting(1.0, unit="s", help="The timeout never falls below this.", above=0)
-    longest: float = setting(10.0, unit="s", help="The timeout never rises above this.", above=0)
-
 
 @attrs.define(eq=False)
 class RttEstimator:
     """Smoothed round-trip time and the timeout that follows from it, both in seconds."""
 
-    config: RttConfig
+    initial: float
+    shortest: float
+    longest: float
     smoothed: float | None = None
     deviation: float = 0.0
     timeout: float = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.timeout = self.config.initial
+        self.timeout = self.initial
 
     def measured(self, rtt: float) -> None:
         """Take one round-trip time of a query that was sent once."""
@@ -43,5 +34,4 @@ class RttEstimator:
             self.smoothed = smoothed + error * 0.125
             self.deviation += ((error if error >= 0 else -error) - self.deviation) * 0.25
         timeout = self.smoothed + 4 * self.deviation
-        config = self.config
-        self.timeout = min(max(timeout, config.shortest), config.longest)
+        self.timeout = min(max(timeout, self.shortest), self.longest)

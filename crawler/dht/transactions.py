@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from crawler.dht.rtt import RttConfig, RttEstimator
+from crawler.dht.rtt import RttEstimator
 from crawler.settings import setting
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ class Transactions:
         self._open: dict[bytes, Transaction] = {}
         self._order: deque[Transaction] = deque()
         self._pool: list[bytes] = []
-        self.rtt = RttEstimator(
-            RttConfig(config.initial_timeout, config.shortest_timeout, config.longest_timeout)
-        )
+        self.rtt = RttEstimator(config.initial_timeout, config.shortest_timeout, config.longest_timeout)
 
     def __len__(self) -> int:
         return len(self._open)

@@ -1,0 +1,145 @@
+"""The configuration: every section in one frozen object, loaded from defaults, file, environment and flags.
+
+A section is defined beside the code that obeys it; here it gets its name and its place in the file, one line
+each. What must hold between settings, or needs more than a bound, is checked here too. Only `app` and `cli`
+know this module; everybody else is handed a section.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from crawler import config_text
+from crawler.config_sources import ConfigError, Given, options_of, read_environment, read_file, read_flags
+from crawler.log import LogConfig
+from crawler.net.limits import LimitsConfig
+from crawler.net.udp import NetworkConfig
+from crawler.wire.compact import parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+__all__ = ["FLAGS", "OPTIONS", "Config", "ConfigError", "default_toml", "load", "to_toml"]
+
+
+@attrs.frozen
+class Config:
+    """Every setting there is. The order is the order of the file: what people change most comes first."""
+
+    network: NetworkConfig = attrs.field(factory=NetworkConfig)
+    limits: LimitsConfig = attrs.field(factory=LimitsConfig)
+    log: LogConfig = attrs.field(factory=LogConfig)
+
+
+# Flag -> the setting that it overrides. `cli` defines how each flag is written.
+FLAGS = {
+    "--listen": "network.listen",
+    "--bootstrap": "network.bootstrap",
+    "--allow-private": "network.allow_private",
+    "--max-rate": "limits.max_rate",
+    "--log-level": "log.level",
+    "--log-format": "log.format",
+}
+
+SECTIONS: dict[str, type] = {
+    name: type(section) for name, section in attrs.asdict(Config(), recurse=False).items()
+}
+OPTIONS = options_of(SECTIONS)
+
+_HEADING = (
+    "dht-crawler: every setting with its default. Keep what you change, drop the rest. A value here beats "
+    "the default, an environment variable DHT_CRAWLER_<SECTION>_<KEY> (lists with commas) beats the file, "
+    "a flag beats all. Made by `make config` from the code."
+)
+_HEADING_IN_FORCE = "dht-crawler: the configuration in force."
+
+
+def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]) -> Config:
+    """Return the configuration: defaults, overridden by ``file``, then ``environ``, then ``flags``.
+
+    Args:
+        file: a TOML file of sections, or None.
+        environ: the environment; only ``DHT_CRAWLER_*`` is looked at.
+        flags: flag, as in `FLAGS`, → its value: text as the person typed it, a bool, or a list of texts.
+
+    Raises:
+        ConfigError: one line that names the source, the value and what is allowed.
+    """
+    given = _last_words(file, environ, flags)
+    sections: dict[str, Any] = {}
+    for name, section in SECTIONS.items():
+        chosen = {key: one for (owner, key), one in given.items() if owner == name}
+        try:
+            sections[name] = section(**{key: one.value for key, one in chosen.items()})
+        except ValueError as error:  # a check of the owner's that goes beyond a bound
+            places = ", ".join(one.place for one in chosen.values())
+            raise ConfigError(f"{places}: {error}") from error
+    config = Config(**sections)
+    for key, problem in _contradictions(config):
+        place = given[key].place if key in given else "default of [{}] {}".format(*key)
+        raise ConfigError(f"{place}: {problem}")
+    return config
+
+
+def _last_words(
+    file: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]
+) -> dict[tuple[str, str], Given]:
+    """Return (section, key) → the word that counts."""
+    given: dict[tuple[str, str], Given] = {}
+    sources: Iterable[Iterator[Given]] = (
+        iter(()) if file is None else read_file(file, OPTIONS),
+        read_environment(environ, OPTIONS),
+        read_flags(flags, FLAGS, OPTIONS),
+    )
+    for source in sources:
+        given.update(((one.option.section, one.option.key), one) for one in source)
+    return given
+
+
+def _contradictions(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield ((section, key), problem) for what a bound can't say."""
+    for problem in _listen_problems(config.network.listen):
+        yield ("network", "listen"), problem
+    for peer in config.network.bootstrap:
+        if not _is_host_and_port(peer):
+            yield ("network", "bootstrap"), f'"{peer}" is not HOST:PORT with a port from 1 to 65535'
+
+
+def _listen_problems(addresses: tuple[str, ...]) -> Iterator[str]:
+    if not addresses:
+        yield "at least one address to listen on is needed"
+    seen = set()
+    for text in addresses:
+        try:
+            address = parse_address(text)
+        except ValueError:
+            yield f'"{text}" is not ADDR:PORT with a literal address and a port from 0 to 65535'
+            return
+        if address in seen and address[1] != 0:
+            yield f'"{text}" is there twice'
+        seen.add(address)
+
+
+def _is_host_and_port(text: str) -> bool:
+    host, colon, port = text.rpartition(":")
+    if host.startswith("["):
+        with contextlib.suppress(ValueError):
+            return parse_address(text)[1] > 0
+        return False
+    named = host and ":" not in host and not any(c.isspace() or not c.isprintable() for c in host)
+    return bool(colon and named and port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16)
+
+
+def to_toml(config: Config) -> str:
+    """Return ``config`` as commented TOML that `load` reads back as the same configuration."""
+    heading = _HEADING if config == Config() else _HEADING_IN_FORCE
+    return config_text.render(config, OPTIONS, FLAGS, heading)
+
+
+def default_toml() -> str:
+    """Return the text of config/default.toml: every key with its meaning, unit, range and default."""
+    return to_toml(Config())

@@ -1,0 +1,322 @@
+"""Whom to ask for samples, and when: the node ledger of one address family (BEP 51).
+
+It is kept apart from the routing table, which knows a few hundred nodes well; this knows every node ever
+named, a little. Rules that nothing else may break:
+
+* A node that told its `interval` is not asked again before that is over, across restarts too.
+* A node that does not speak BEP 51 (no `samples` in its answer, or an error) is not asked for samples again
+  until it may have been replaced by another one, a day later by default.
+* An address known by rumour only is contacted once, and once more only if several nodes name it: whoever
+  names a victim again and again gains a datagram or two.
+* Fresh nodes are taken cell by cell around the key space, so that a sweep covers all of it and a flood of
+  fake neighbours spoils one cell in 256.
+
+The ledger is bounded. When it is full, the contact that went silent longest ago makes room; if none did, the
+newcomer is dropped and counted. Nodes that rest are never dropped: forgetting one would mean asking it again.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import TYPE_CHECKING
+
+import attrs
+
+from crawler.crawl.rings import CellRing, Wheel
+from crawler.settings import setting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from random import Random
+
+
+@attrs.frozen
+class FrontierConfig:
+    """Size and manners of the ledger."""
+
+    capacity: int = setting(
+        1_000_000,
+        unit="nodes",
+        help="Nodes remembered per address family, about 300 bytes each.",
+        minimum=1000,
+    )
+    shortest_interval: float = setting(
+        60.0,
+        unit="s",
+        help="A node that states a shorter sample interval is still left alone this long.",
+        minimum=1,
+    )
+    silent_rest: float = setting(
+        6 * 3600.0, unit="s", help="How long a node that did not answer is left alone.", above=0
+    )
+    mute_rest: float = setting(
+        24 * 3600.0,
+        unit="s",
+        help="How long a node that answered without samples (no BEP 51) is not asked again.",
+        above=0,
+    )
+    retry_after: float = setting(
+        4.0, unit="s", help="Pause before the one retry of a node that timed out.", above=0
+    )
+    retry_vouchers: int = setting(
+        2, unit="mentions", help="What a node that never answered needs to be tried twice.", minimum=1
+    )
+
+
+class Standing(enum.IntEnum):
+    """What we know of a node; it also says in which queue the node waits to be asked.
+
+    An untried node that somebody named who gave us new infohashes is vouched for. When fake nodes that name
+    only each other fill the ledger, their queue soon promises nothing and the vouched one goes first.
+    """
+
+    UNTRIED = 0
+    VOUCHED = 1
+    GIVES = 2
+    MUTE = 3
+    SILENT = 4
+
+
+class Phase(enum.IntEnum):
+    """What happens to a contact at the moment."""
+
+    READY = 0
+    ASKED = 1
+    WAITING = 2
+    GONE = 3
+
+
+@attrs.define(eq=False)
+class Contact:
+    """What the ledger holds of one node.
+
+    Attributes:
+        address: compact address, the key.
+        id: the 20-byte id that a rumour gave it, or its own once it answered.
+        standing: what its answers showed.
+        phase: ready to be asked, asked, or waiting until `due`.
+        due: when it may be asked again, in seconds.
+        num: how many infohashes it said it stores; 0 when unknown.
+        named: how often others named it, up to 255.
+        failures: queries in a row without an answer.
+        listed: whether it stands in the list of those that may be forgotten.
+    """
+
+    address: bytes
+    id: bytes
+    standing: Standing = Standing.UNTRIED
+    phase: Phase = Phase.READY
+    due: float = 0.0
+    num: int = 0
+    named: int = 1
+    failures: int = 0
+    listed: bool = False
+
+
+@attrs.frozen
+class FrontierStatistics:
+    """Nodes at one moment, and counts since the start."""
+
+    nodes: int
+    ready: int
+    waiting: int
+    dropped_full: int
+    evicted_silent: int
+
+
+_NEVER_ASKED = {Standing.UNTRIED, Standing.VOUCHED}
+_MOST_NAMED = 255
+_CURIOSITY = 0.05
+_LEARNING = 0.005
+_PROMISE = {
+    Standing.UNTRIED: 10.0,
+    Standing.VOUCHED: 10.0,
+    Standing.GIVES: 20.0,
+    Standing.MUTE: 0.1,
+    Standing.SILENT: 0.5,
+}
+"""New infohashes that a query to each kind is thought to bring until experience corrects it."""
+
+
+class Frontier:
+    """The ledger of one address family."""
+
+    def __init__(self, config: FrontierConfig, rng: Random) -> None:
+        """Start empty."""
+        self._config = config
+        self._rng = rng
+        self._contacts: dict[bytes, Contact] = {}
+        self._rings: dict[Standing, CellRing[Contact]] = {standing: CellRing() for standing in Standing}
+        self._promise = dict(_PROMISE)
+        self._wheel: Wheel[Contact] = Wheel()
+        self._forgettable: deque[Contact] = deque()
+        self._dropped_full = 0
+        self._evicted_silent = 0
+
+    def __len__(self) -> int:
+        return len(self._contacts)
+
+    def __iter__(self) -> Iterator[Contact]:
+        return iter(self._contacts.values())
+
+    def get(self, address: bytes) -> Contact | None:
+        """Return what is known of ``address``."""
+        return self._contacts.get(address)
+
+    @property
+    def ready(self) -> int:
+        """How many contacts could be asked now."""
+        return sum(len(ring) for ring in self._rings.values())
+
+    def heard(
+        self, nodes: Iterable[tuple[bytes, bytes]], *, vouched: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        """Count (id, compact address) rumours of nodes in the ledger; return those that are not in it.
+
+        The caller decides which of those are fit to be contacted, and passes them to :meth:`add`.
+        ``vouched`` says that whoever named them has just given infohashes that were new.
+        """
+        contacts = self._contacts
+        unknown = []
+        for node in nodes:
+            contact = contacts.get(node[1])
+            if contact is None:
+                unknown.append(node)
+            else:
+                if contact.named < _MOST_NAMED:
+                    contact.named += 1
+                if vouched and contact.standing is Standing.UNTRIED and contact.phase is Phase.READY:
+                    # Its place in the untried ring goes stale; take() passes over it.
+                    contact.standing = Standing.VOUCHED
+                    self._ready(contact)
+        return unknown
+
+    def add(self, node_id: bytes, address: bytes, *, vouched: bool = False) -> Contact | None:
+        """Take a node that is not in the ledger yet; None, and a count, when there is no room for it."""
+        if len(self._contacts) >= self._config.capacity and not self._forget_one():
+            self._dropped_full += 1
+            return None
+        contact = Contact(address, node_id, Standing.VOUCHED if vouched else Standing.UNTRIED)
+        self._contacts[address] = contact
+        self._ready(contact)
+        return contact
+
+    def restore(self, contact: Contact) -> None:
+        """Take back a contact from an earlier run; until its `due` it is left alone."""
+        if contact.address in self._contacts or len(self._contacts) >= self._config.capacity:
+            return
+        self._contacts[contact.address] = contact
+        if contact.standing in _NEVER_ASKED:
+            self._ready(contact)
+        else:
+            self._wait(contact, contact.due)
+            if contact.standing is Standing.SILENT:
+                self._list(contact)
+
+    def wake(self, now: float) -> None:
+        """Make ready whom it is time to ask again; call it before :meth:`take`."""
+        for contact in self._wheel.turn(now):
+            # A contact that was pardoned stands on the wheel twice; only its latest due time counts.
+            if contact.phase is Phase.WAITING and contact.due <= now:
+                self._ready(contact)
+
+    def take(self) -> Contact | None:
+        """Return the contact that promises most new infohashes per query, now counted as asked, or None."""
+        while (standing := self._choose()) is not None:
+            contact = self._rings[standing].pop()
+            if contact.standing is standing and contact.phase is Phase.READY:
+                contact.phase = Phase.ASKED
+                return contact
+        return None
+
+    def gave(self, contact: Contact, new: int, num: int, interval: float, now: float) -> None:
+        """``contact`` gave samples, ``new`` of them unknown, and stated ``num`` and ``interval`` (s)."""
+        self._learn(contact.standing, new)
+        contact.standing = Standing.GIVES
+        contact.num = num
+        contact.failures = 0
+        self._wait(contact, now + max(interval, self._config.shortest_interval))
+
+    def muted(self, contact: Contact, now: float) -> None:
+        """``contact`` answered, but without samples: it does not speak BEP 51."""
+        self._learn(contact.standing, 0)
+        contact.standing = Standing.MUTE
+        contact.failures = 0
+        self._wait(contact, now + self._config.mute_rest)
+
+    def failed(self, contact: Contact, now: float) -> None:
+        """``contact`` did not answer: one retry where it pays, then a long rest."""
+        self._learn(contact.standing, 0)
+        contact.failures += 1
+        config = self._config
+        vouched = contact.standing is Standing.GIVES or contact.named >= config.retry_vouchers
+        if contact.failures == 1 and vouched:
+            if contact.standing in _NEVER_ASKED:
+                contact.standing = Standing.SILENT
+            self._wait(contact, now + config.retry_after)
+        else:
+            contact.standing = Standing.SILENT
+            self._wait(contact, now + config.silent_rest * min(contact.failures, 8))
+            self._list(contact)
+
+    def postponed(self, contact: Contact, until: float) -> None:
+        """Nothing was sent to ``contact``: the budget does not allow it before ``until``."""
+        self._wait(contact, until)
+
+    def pardoned(self, contact: Contact) -> None:
+        """The silence of ``contact`` was ours (no uplink): it is ready again as if it had not been asked."""
+        if contact.phase is Phase.WAITING:
+            contact.failures = max(contact.failures - 1, 0)
+            contact.standing = Standing.GIVES if contact.num else Standing.VOUCHED
+            self._ready(contact)
+
+    def statistics(self) -> FrontierStatistics:
+        """Return the counts of this moment."""
+        ready = self.ready
+        return FrontierStatistics(
+            nodes=len(self._contacts),
+            ready=ready,
+            waiting=len(self._contacts) - ready,
+            dropped_full=self._dropped_full,
+            evicted_silent=self._evicted_silent,
+        )
+
+    def _choose(self) -> Standing | None:
+        """The queue with the highest promise among those that hold somebody; now and then any of them."""
+        best = None
+        for standing, ring in self._rings.items():
+            if ring and (best is None or self._promise[standing] > self._promise[best]):
+                best = standing
+        if best is not None and self._rng.random() < _CURIOSITY:
+            best = self._rng.choice([standing for standing, ring in self._rings.items() if ring])
+        return best
+
+    def _ready(self, contact: Contact) -> None:
+        contact.phase = Phase.READY
+        self._rings[contact.standing].push(contact.id[0], contact)
+
+    def _wait(self, contact: Contact, due: float) -> None:
+        contact.due = due
+        contact.phase = Phase.WAITING
+        self._wheel.put(due, contact)
+
+    def _learn(self, standing: Standing, new: int) -> None:
+        self._promise[standing] += _LEARNING * (new - self._promise[standing])
+
+    def _list(self, contact: Contact) -> None:
+        if not contact.listed:
+            contact.listed = True
+            self._forgettable.append(contact)
+
+    def _forget_one(self) -> bool:
+        """Drop the contact that went silent longest ago; False when none is silent."""
+        while self._forgettable:
+            contact = self._forgettable.popleft()
+            contact.listed = False
+            if contact.standing is Standing.SILENT and contact.phase is Phase.WAITING:
+                del self._contacts[contact.address]
+                contact.phase = Phase.GONE
+                self._evicted_silent += 1
+                return True
+        return False

@@ -1,0 +1,201 @@
+"""The sample crawl (BEP 51) of one socket: asks contacts of the frontier, settles what they answer.
+
+The hot path. No task, event or cancel scope per query: the pace asks for a batch of queries, the endpoint
+hands back outcomes, and both are plain calls.
+
+Which target a query carries decides which nodes its answer names: the ones in the asked node's bucket for it.
+Half of the queries aim at the asked node's own neighbourhood, which makes the sweep complete; the others at
+one of its farther buckets, drawn evenly, which carries the sweep to parts of the key space not seen yet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import attrs
+
+from crawler.crawl.frontier import Contact, Standing
+from crawler.dht.events import Answered, Refused
+from crawler.records import InfohashesFound
+from crawler.settings import setting
+from crawler.wire.compact import split_nodes, split_samples, unpack_address
+from crawler.wire.ids import random_id_near
+from crawler.wire.krpc import QueryTemplate
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from crawler.crawl.frontier import Frontier
+    from crawler.crawl.locate import Locator
+    from crawler.crawl.outlet import Outlet
+    from crawler.crawl.rumours import RumourGuard
+    from crawler.crawl.seen import Seen
+    from crawler.dht.events import Outcome
+    from crawler.net.dht import Endpoint
+    from crawler.wire.compact import Address
+
+_METHOD = b"sample_infohashes"
+_LONGEST_INTERVAL = 21600
+_PROVED = {Standing.GIVES, Standing.MUTE}
+
+
+@attrs.frozen
+class SampleConfig:
+    """How the sampling goes about."""
+
+    near_share: float = setting(
+        0.5,
+        unit="",
+        help="Share of the queries that aim at the asked node's own neighbourhood.",
+        minimum=0,
+        maximum=1,
+    )
+    max_samples: int = setting(
+        100, unit="infohashes", help="Samples taken from one answer; more are dropped.", minimum=1
+    )
+
+
+@attrs.define
+class SampleCounters:
+    """What sampling came to."""
+
+    asked: int = 0
+    gave: int = 0
+    muted: int = 0
+    silent: int = 0
+    samples: int = 0
+    new: int = 0
+    dropped: Counter[str] = attrs.field(factory=Counter)
+
+
+class Sampler:
+    """Asks for samples over one endpoint."""
+
+    def __init__(  # noqa: PLR0913 - it joins the frontier to the stages after it
+        self,
+        config: SampleConfig,
+        endpoint: Endpoint,
+        *,
+        frontier: Frontier,
+        rumours: RumourGuard,
+        seen: Seen,
+        locator: Locator | None,
+        outlet: Outlet,
+        rng: Random,
+    ) -> None:
+        """Join the parts; without a ``locator`` no peers are sought."""
+        self.counters = SampleCounters()
+        self.frontier = frontier
+        self._config = config
+        self._endpoint = endpoint
+        self._family = endpoint.node.family
+        self._rumours = rumours
+        self._seen = seen
+        self._locator = locator
+        self._outlet = outlet
+        self._rng = rng
+        self._template_id = b""
+        self._template: QueryTemplate | None = None
+
+    def next_queries(self, count: int, now: float) -> list[tuple[bytes, Address]]:
+        """Return up to ``count`` queries to send now; fewer when nobody else may be asked."""
+        frontier, budget, node = self.frontier, self._endpoint.budget, self._endpoint.node
+        fill = self._fresh_template().fill
+        frontier.wake(now)
+        queries: list[tuple[bytes, Address]] = []
+        while len(queries) < count:
+            contact = frontier.take()
+            if contact is None:
+                break
+            address = contact.address
+            wait = budget.hold(address, now)
+            if wait:
+                frontier.postponed(contact, now + wait)
+                continue
+            if contact.standing not in _PROVED and not self._rumours.allows(address[:-2], now):
+                frontier.failed(contact, now)
+                continue
+            where = unpack_address(address)
+            tid = node.open_query(where, address, _METHOD, self, contact, now)
+            queries.append((fill(self._target(contact.id), tid), where))
+        self.counters.asked += len(queries)
+        return queries
+
+    def settle(self, outcome: Outcome, now: float) -> None:
+        """Take the outcome of one query."""
+        contact: Contact = outcome.transaction.context
+        if type(outcome) is Answered:
+            self._settle_answer(contact, outcome.response.id, outcome.response.body, now)
+        elif type(outcome) is Refused:
+            self.counters.muted += 1
+            self.frontier.muted(contact, now)
+        else:
+            self.counters.silent += 1
+            self.frontier.failed(contact, now)
+
+    def learn(self, nodes: list[tuple[bytes, bytes]], *, vouched: bool = False) -> int:
+        """Take rumours of nodes that may be contacted into the frontier; returns how many are new."""
+        added = 0
+        for node_id, address in self.frontier.heard(nodes, vouched=vouched):
+            if not self._endpoint.may_contact(address):
+                self.counters.dropped["node_not_contactable"] += 1
+            elif self.frontier.add(node_id, address, vouched=vouched) is not None:
+                added += 1
+        return added
+
+    def _settle_answer(self, contact: Contact, node_id: bytes, body: dict[bytes, object], now: float) -> None:
+        contact.id = node_id
+        claimed = body.get(b"samples")
+        samples = split_samples(claimed) if claimed is not None else None
+        new: list[bytes] = []
+        if samples is None:
+            # Without `samples` the node took us for asking find_node; malformed ones are as good as none.
+            self.counters.dropped["samples_malformed"] += claimed is not None
+            self.counters.muted += 1
+            self.frontier.muted(contact, now)
+        else:
+            new = self._take_samples(contact, samples, now)
+            interval = _whole(body.get(b"interval"), _LONGEST_INTERVAL, _LONGEST_INTERVAL)
+            num = _whole(body.get(b"num"), len(samples), 1 << 32)
+            self.frontier.gave(contact, len(new), num, interval, now)
+        nodes = body.get(self._family.nodes_key)
+        if nodes:
+            self.learn(split_nodes(nodes, self._family), vouched=bool(new))
+
+    def _take_samples(self, contact: Contact, samples: tuple[bytes, ...], now: float) -> list[bytes]:
+        counters = self.counters
+        counters.gave += 1
+        if len(samples) > self._config.max_samples:
+            counters.dropped["samples_too_many"] += len(samples) - self._config.max_samples
+            samples = samples[: self._config.max_samples]
+        counters.samples += len(samples)
+        new = self._seen.sift(samples)
+        if new:
+            counters.new += len(new)
+            outlet = self._outlet
+            outlet.put(InfohashesFound(outlet.wall_clock(now), "sample", contact.address, tuple(new)))
+            if self._locator is not None:
+                self._locator.sampled(contact.address, new, now)
+        return new
+
+    def _target(self, node_id: bytes) -> bytes:
+        if self._rng.random() < self._config.near_share:
+            return node_id
+        depth = len(self.frontier).bit_length()
+        return random_id_near(node_id, int(self._rng.random() * depth), self._rng)
+
+    def _fresh_template(self) -> QueryTemplate:
+        """The query template for our id, made anew when our id has changed."""
+        node_id = self._endpoint.node.id
+        if self._template is None or self._template_id != node_id:
+            self._template_id = node_id
+            self._template = QueryTemplate(_METHOD, node_id)
+        return self._template
+
+
+def _whole(value: object, default: int, largest: int) -> int:
+    """Return ``value`` if it is a whole number from 0 to ``largest``, cut to that; else ``default``."""
+    if type(value) is not int or value < 0:
+        return default
+    return min(value, largest)

@@ -1,0 +1,183 @@
+"""One node of the DHT on one socket (BEP 5): every datagram passes here, and every query of ours leaves here.
+
+It decodes a datagram or moves one counter; gives a query to the responder and queues the reply; matches a
+response to its transaction and queues the outcome as an event. What the outcome means is not known here: the
+crawl, a lookup and a ping are all just owners of transactions. Nothing here waits, and nothing remote raises.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from crawler.dht.events import Answered, Event, PingWanted, Refused, TimedOut
+from crawler.wire import krpc
+from crawler.wire.compact import is_global, pack_address
+
+if TYPE_CHECKING:
+    from crawler.dht.identity import ExternalAddress
+    from crawler.dht.reply_budget import ReplyBudget
+    from crawler.dht.responder import Responder
+    from crawler.dht.routing import RoutingTable
+    from crawler.dht.transactions import Transactions
+    from crawler.wire.compact import Address, Family
+
+_VOTE_EVERY = 64
+"""Once our address is known, one answer in so many still votes, whatever it says."""
+
+_MAX_EVENTS = 100_000
+"""Events wait only until the shell's next batch; this bound can be met only if the shell stands still."""
+
+
+@attrs.define
+class NodeCounters:
+    """What passed through a node since it started."""
+
+    datagrams_in: int = 0
+    bytes_in: int = 0
+    queries_in: int = 0
+    replies: int = 0
+    answers: int = 0
+    refusals: int = 0
+    timeouts: int = 0
+    queries_sent: int = 0
+    bytes_out: int = 0
+    sent: Counter[str] = attrs.field(factory=Counter)
+    dropped: Counter[str] = attrs.field(factory=Counter)
+
+
+class Node:
+    """The state machine behind one socket."""
+
+    def __init__(  # noqa: PLR0913 - the parts of a node are what it is made of
+        self,
+        family: Family,
+        *,
+        table: RoutingTable,
+        transactions: Transactions,
+        responder: Responder,
+        reply_budget: ReplyBudget,
+        external: ExternalAddress,
+        allow_private: bool = False,
+    ) -> None:
+        """Join the parts; the node's id is the table's."""
+        self.family = family
+        self.table = table
+        self.transactions = transactions
+        self.responder = responder
+        self.external = external
+        self.counters = NodeCounters()
+        self._reply_budget = reply_budget
+        self._allow_private = allow_private
+        self._events: deque[Event] = deque(maxlen=_MAX_EVENTS)
+        self._replies: list[tuple[bytes, Address]] = []
+
+    @property
+    def id(self) -> bytes:
+        """Our 20-byte node id on this socket."""
+        return self.table.own_id
+
+    def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
+        """Take one datagram that came from ``source``; replies and events wait to be taken."""
+        counters = self.counters
+        counters.datagrams_in += 1
+        counters.bytes_in += len(data)
+        try:
+            message = krpc.decode(data)
+        except krpc.MalformedMessageError as error:
+            counters.dropped["malformed_" + error.reason] += 1
+            return
+        if type(message) is krpc.Response:
+            self._receive_response(message, source, now)
+        elif type(message) is krpc.Query:
+            self._receive_query(message, len(data), source, now)
+        elif type(message) is krpc.Error:
+            self._receive_error(message, source, now)
+
+    def open_query(  # noqa: PLR0913 - one argument per part of a question
+        self, address: Address, compact: bytes, method: bytes, owner: Any, context: Any, now: float
+    ) -> bytes:
+        """Open a transaction for a query that the caller is about to send; returns its id."""
+        self.counters.queries_sent += 1
+        self.counters.sent[method.decode()] += 1
+        return self.transactions.open(address, compact, method, owner, context, now)
+
+    def handle_timer(self, now: float) -> None:
+        """Turn every overdue transaction into an event."""
+        for transaction in self.transactions.expire(now):
+            self.counters.timeouts += 1
+            self.table.failed(None, transaction.compact, now)
+            self._events.append(TimedOut(transaction))
+
+    def take_events(self) -> deque[Event]:
+        """Return the events since the last call, oldest first."""
+        events, self._events = self._events, deque(maxlen=_MAX_EVENTS)
+        return events
+
+    def take_replies(self) -> list[tuple[bytes, Address]]:
+        """Return the replies to send, oldest first."""
+        replies, self._replies = self._replies, []
+        return replies
+
+    def _receive_response(self, message: krpc.Response, source: Address, now: float) -> None:
+        transaction = self.transactions.match(message.tid, source, now)
+        if transaction is None:
+            self.counters.dropped["response_unmatched"] += 1
+            return
+        if message.id == self.table.own_id:
+            self.counters.dropped["response_with_our_id"] += 1
+            self._events.append(TimedOut(transaction))
+            return
+        self.counters.answers += 1
+        rtt = now - transaction.sent
+        self.transactions.rtt.measured(rtt)
+        doubtful = self.table.heard(message.id, transaction.compact, now)
+        if doubtful is not None:
+            self._events.append(PingWanted(doubtful.id, doubtful.address))
+        if message.ip is not None and (
+            self.external.current is None or self.counters.answers % _VOTE_EVERY == 0
+        ):
+            self.external.vote(message.ip, transaction.compact, now)
+        self._events.append(Answered(transaction, message, rtt))
+
+    def _receive_error(self, message: krpc.Error, source: Address, now: float) -> None:
+        transaction = self.transactions.match(message.tid, source, now)
+        if transaction is None:
+            self.counters.dropped["error_unmatched"] += 1
+            return
+        self.counters.refusals += 1
+        self.transactions.rtt.measured(now - transaction.sent)
+        self._events.append(Refused(transaction, message))
+
+    def _receive_query(self, query: krpc.Query, size: int, source: Address, now: float) -> None:
+        self.counters.queries_in += 1
+        if source[1] == 0:
+            self.counters.dropped["query_from_port_0"] += 1
+            return
+        if query.id == self.table.own_id:
+            self.counters.dropped["query_with_our_id"] += 1
+            return
+        compact = pack_address(source)
+        if not (self._allow_private or is_global(compact)):
+            self.counters.dropped["query_from_private_address"] += 1
+            return
+        answer = self.responder.answer(query, compact, now)
+        if answer.sighting is not None:
+            self._events.append(answer.sighting)
+        if len(query.id) == len(self.table.own_id) and not query.read_only:
+            if not self.table.queried_by(query.id, compact, now):
+                self._events.append(PingWanted(query.id, compact))
+        self._reply(answer.reply, size, source, compact, now)
+
+    def _reply(  # noqa: PLR0913 - the budget weighs where to, what came in and what would go out
+        self, reply: bytes | None, size_in: int, source: Address, compact: bytes, now: float
+    ) -> None:
+        if reply is None:
+            return
+        if not self._reply_budget.allow(compact, size_in, len(reply), now):
+            self.counters.dropped["reply_over_budget"] += 1
+            return
+        self.counters.replies += 1
+        self._replies.append((reply, source))

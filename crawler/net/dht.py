@@ -1,0 +1,236 @@
+"""A DHT node on a socket: pumps datagrams in and replies out, turns the timer, and lets coroutines ask.
+
+Two ways to ask. The crawl opens transactions itself, in batches, and gets the outcomes by a plain call. What
+is rare (pings, lookups, announces) awaits `query`, which waits for the budget, then for the outcome. Both end
+in `_dispatch`: an outcome goes to the owner of its transaction, whoever that is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+import trio
+
+from crawler.dht.events import Answered, PingWanted, Refused, Sighting
+from crawler.wire import krpc
+from crawler.wire.compact import Family, is_global, pack_address, unpack_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from crawler.dht.events import Outcome
+    from crawler.dht.node import Node
+    from crawler.net.limits import QueryBudget
+    from crawler.wire.compact import Address
+
+_EXPIRY_TICK = 0.1
+_BOTH = (Family.IPV4.want, Family.IPV6.want)
+
+
+class DatagramSocket(Protocol):
+    """What an endpoint needs of a socket; :class:`crawler.net.udp.UdpSocket` is one."""
+
+    local: Address
+    errors: Counter[str]
+
+    def send_batch(self, datagrams: Sequence[tuple[bytes, Address]]) -> int:
+        """Send what goes at once; drop and count the rest."""
+
+    async def receive_batch(self) -> list[tuple[bytes, Address]]:
+        """Wait for datagrams and their senders."""
+
+    def close(self) -> None:
+        """Close, waking whoever waits."""
+
+
+class QueryFailedError(Exception):
+    """A node did not give the answer it was asked for: a remote fault, for the caller to count."""
+
+
+class NoAnswerError(QueryFailedError):
+    """No answer came before the deadline."""
+
+
+class RefusedError(QueryFailedError):
+    """The node answered with a KRPC error; ``code`` is its number."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"KRPC error {code}")
+        self.code = code
+
+
+@attrs.define(eq=False)
+class _Waiter:
+    """The owner of a coroutine's transaction."""
+
+    done: trio.Event = attrs.field(factory=trio.Event)
+    outcome: Outcome | None = None
+
+    def settle(self, outcome: Outcome, _now: float) -> None:
+        self.outcome = outcome
+        self.done.set()
+
+
+def _always_open() -> bool:
+    return False
+
+
+@attrs.define(eq=False)
+class Endpoint:
+    """One node on one socket, with the budget that all sockets share.
+
+    Attributes:
+        node: the state machine.
+        socket: the bound socket; the endpoint closes it.
+        budget: what we may send.
+        allow_private: whether non-global addresses may be contacted.
+        house_full: says that arriving datagrams must be shed, because what they bring could not be kept.
+        on_sighting: takes infohashes that others' queries named.
+        waiting: coroutines that wait for the budget right now.
+        want_pings: nodes that a ping would tell something about, newest last, bounded.
+    """
+
+    node: Node
+    socket: DatagramSocket
+    budget: QueryBudget
+    allow_private: bool = False
+    house_full: Callable[[], bool] = _always_open
+    on_sighting: Callable[[Sighting, float], None] | None = None
+    waiting: int = 0
+    shed: int = 0
+    last_answer: float = float("-inf")
+    want_pings: dict[bytes, PingWanted] = attrs.field(factory=dict)
+    own_addresses: set[bytes] = attrs.field(factory=set)
+
+    def may_contact(self, address: bytes) -> bool:
+        """Whether compact ``address`` is one that we ever send to: no port 0, not private, not ourselves."""
+        if address in self.own_addresses:
+            return False
+        if self.allow_private:
+            return address[-2:] != b"\0\0" and any(address[:-2])
+        return is_global(address)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Pump datagrams until cancelled, then close the socket."""
+        self.own_addresses.add(pack_address(self.socket.local))
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._receive)
+                nursery.start_soon(self._turn_timer)
+                task_status.started()
+        finally:
+            self.socket.close()
+
+    def send_queries(self, queries: Sequence[tuple[bytes, Address]], now: float) -> None:
+        """Send queries whose transactions are open and whose budget is taken."""
+        size = sum(len(data) for data, _ in queries)
+        self.node.counters.bytes_out += size
+        self.budget.sent(size, now)
+        self.socket.send_batch(queries)
+
+    async def query(self, address: bytes, method: bytes, build: Callable[[bytes, bytes], bytes]) -> Answered:
+        """Ask compact ``address`` and wait for its answer.
+
+        Args:
+            address: compact address.
+            method: the KRPC method, for the counters.
+            build: makes the datagram from the transaction id and our node id.
+
+        Raises:
+            NoAnswerError: none came in time, or the address is not one we send to.
+            RefusedError: the node answered with an error.
+        """
+        if not self.may_contact(address):
+            raise NoAnswerError
+        await self._admitted(address)
+        now = trio.current_time()
+        waiter, where = _Waiter(), unpack_address(address)
+        tid = self.node.open_query(where, address, method, waiter, None, now)
+        self.send_queries([(build(tid, self.node.id), where)], now)
+        await waiter.done.wait()
+        outcome = waiter.outcome
+        if isinstance(outcome, Answered):
+            return outcome
+        if isinstance(outcome, Refused):
+            raise RefusedError(outcome.error.code)
+        raise NoAnswerError
+
+    async def ping(self, address: bytes) -> Answered:
+        """Ping ``address``; raises as :meth:`query`."""
+        return await self.query(address, b"ping", krpc.ping)
+
+    async def find_node(self, address: bytes, target: bytes, *, both_families: bool = False) -> Answered:
+        """Ask ``address`` for the nodes closest to ``target``; raises as :meth:`query`."""
+        want = _BOTH if both_families else ()
+        return await self.query(
+            address, b"find_node", lambda tid, own_id: krpc.find_node(tid, own_id, target, want=want)
+        )
+
+    async def get_peers(self, address: bytes, infohash: bytes) -> Answered:
+        """Ask ``address`` for peers of ``infohash``; raises as :meth:`query`."""
+        return await self.query(
+            address, b"get_peers", lambda tid, own_id: krpc.get_peers(tid, own_id, infohash)
+        )
+
+    async def _admitted(self, address: bytes) -> None:
+        """Wait until the budget and the transaction table have room for a query to ``address``."""
+        self.waiting += 1
+        try:
+            while True:
+                now = trio.current_time()
+                if self.node.transactions.room <= 0:
+                    wait = _EXPIRY_TICK
+                elif self.budget.available(now) > 0:
+                    wait = self.budget.hold(address, now)
+                else:
+                    wait = self.budget.wait(now)
+                if not wait:
+                    return
+                await trio.sleep(max(wait, 0.001))
+        finally:
+            self.waiting -= 1
+
+    async def _receive(self) -> None:
+        node, budget = self.node, self.budget
+        receive = node.receive_datagram
+        while True:
+            batch = await self.socket.receive_batch()
+            if self.house_full():
+                self.shed += len(batch)
+                continue
+            now = trio.current_time()
+            size = 0
+            for data, source in batch:
+                size += len(data)
+                receive(data, source, now)
+            budget.received(size, now)
+            self._dispatch(now)
+            replies = node.take_replies()
+            if replies:
+                self.socket.send_batch(replies)
+
+    async def _turn_timer(self) -> None:
+        while True:
+            await trio.sleep(_EXPIRY_TICK)
+            now = trio.current_time()
+            self.node.handle_timer(now)
+            self._dispatch(now)
+
+    def _dispatch(self, now: float) -> None:
+        for event in self.node.take_events():
+            if type(event) is Answered:
+                self.last_answer = now
+                event.transaction.owner.settle(event, now)
+            elif type(event) is Sighting:
+                if self.on_sighting is not None:
+                    self.on_sighting(event, now)
+            elif type(event) is PingWanted:
+                if len(self.want_pings) < _MAX_WANTED_PINGS:
+                    self.want_pings[event.address] = event
+            else:
+                event.transaction.owner.settle(event, now)
+
+
+_MAX_WANTED_PINGS = 256

@@ -1,0 +1,214 @@
+"""What we allow ourselves: queries, new destinations and bytes per second, overall, per IP and per /24.
+
+All are token buckets in GCRA form (one float per key: the time at which the bucket is full again), so a limit
+costs a dict look-up. Time is an argument, on Trio's clock, and tests run a day in seconds. Tables that grow
+with the number of addresses are two generations swapped once an entry can no longer matter: bounded, no sweep.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import attrs
+
+from crawler.settings import setting
+
+
+@attrs.frozen
+class LimitsConfig:
+    """Budgets of everything we ask; replies to others have their own ([reply_budget])."""
+
+    max_rate: float = setting(
+        100.0, unit="queries/s", help="All queries together. 100 is safe behind a home router.", above=0
+    )
+    burst: float = setting(
+        0.25, unit="s", help="How many seconds' worth of the rate may be sent at once.", above=0
+    )
+    max_new_destinations: float = setting(
+        0.0,
+        unit="addresses/s",
+        help="Addresses not talked to lately that may be contacted (routers remember each); 0: as max_rate.",
+        minimum=0,
+    )
+    destination_memory: float = setting(
+        120.0,
+        unit="s",
+        help="How long an address counts as talked to lately (a router's UDP timeout).",
+        above=0,
+    )
+    max_bytes_out: float = setting(
+        0.0, unit="bytes/s", help="Bytes of queries sent; 0: 400 for each query of max_rate.", minimum=0
+    )
+    max_bytes_in: float = setting(
+        0.0,
+        unit="bytes/s",
+        help="Bytes received before asking pauses; 0: 1500 for each of max_rate.",
+        minimum=0,
+    )
+    ip_rate: float = setting(1.0, unit="queries/s", help="Queries to one IP address.", above=0)
+    ip_burst: float = setting(5.0, unit="queries", help="Queries to one IP address at once.", minimum=1)
+    prefix_rate: float = setting(4.0, unit="queries/s", help="Queries to one /24 (IPv6: /64).", above=0)
+    prefix_burst: float = setting(20.0, unit="queries", help="Queries to one /24 (/64) at once.", minimum=1)
+    max_tracked: int = setting(
+        500_000,
+        unit="addresses",
+        help="Addresses each per-address limit remembers; past it we wait.",
+        minimum=1000,
+    )
+
+
+class Bucket:
+    """One token bucket: ``rate`` tokens a second, at most ``depth`` saved up; may be overdrawn by a debt."""
+
+    def __init__(self, rate: float, depth: float) -> None:
+        """Start full. ``depth`` is at least one token, so that a slow rate still lets one through."""
+        self.set_rate(rate, depth)
+        self._full_at = float("-inf")
+
+    def set_rate(self, rate: float, depth: float) -> None:
+        """Change the rate from now on (a reload)."""
+        self.rate = rate
+        self._span = max(depth, 1.0) / rate
+
+    def available(self, now: float) -> float:
+        """Tokens that may be taken at ``now``; negative while a debt is being paid off."""
+        return (self._span - max(self._full_at - now, 0.0)) * self.rate
+
+    def take(self, tokens: float, now: float) -> None:
+        """Take ``tokens``, into debt if need be."""
+        self._full_at = max(self._full_at, now) + tokens / self.rate
+
+    def wait(self, tokens: float, now: float) -> float:
+        """Seconds until ``tokens`` are available."""
+        missing = tokens - self.available(now)
+        return max(missing / self.rate, 0.0)
+
+
+class KeyedBuckets:
+    """A token bucket per key, for as many keys as ``capacity`` in two generations."""
+
+    def __init__(self, rate: float, burst: float, capacity: int) -> None:
+        """Every unknown key has a full bucket."""
+        self._step = 1.0 / rate
+        self._slack = (burst - 1.0) / rate
+        self._capacity = capacity
+        self._lifetime = burst / rate
+        self._young: dict[bytes, float] = {}
+        self._old: dict[bytes, float] = {}
+        self._swapped = float("-inf")
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def wait(self, key: bytes, now: float) -> float:
+        """Seconds until ``key`` has a token; 0 when it has one now."""
+        full_at = self._young.get(key)
+        if full_at is None:
+            full_at = self._old.get(key)
+            if full_at is None:
+                return 0.0 if len(self._young) < self._capacity else self._swap_when_due(now)
+        lacking = full_at - now - self._slack
+        return lacking if lacking > 0 else 0.0
+
+    def take(self, key: bytes, now: float) -> None:
+        """Take one token from ``key``; the caller has seen ``wait`` return 0."""
+        if now - self._swapped > self._lifetime:
+            self._old, self._young, self._swapped = self._young, {}, now
+        full_at = self._young.get(key)
+        if full_at is None:
+            full_at = self._old.get(key, now)
+        self._young[key] = (full_at if full_at > now else now) + self._step
+
+    def _swap_when_due(self, now: float) -> float:
+        """The young generation is full: a newcomer waits until it may be swapped out."""
+        return max(self._swapped + self._lifetime - now, 0.0)
+
+
+class RecentDestinations:
+    """Which addresses were contacted within the last ``memory`` seconds or a little longer."""
+
+    def __init__(self, memory: float, capacity: int) -> None:
+        """Remember nothing yet."""
+        self._memory = memory
+        self._capacity = capacity
+        self._young: set[bytes] = set()
+        self._old: set[bytes] = set()
+        self._swapped = float("-inf")
+
+    def __contains__(self, address: bytes) -> bool:
+        return address in self._young or address in self._old
+
+    def add(self, address: bytes, now: float) -> None:
+        """Remember ``address``; a full memory forgets its older half early and errs towards waiting."""
+        if now - self._swapped > self._memory or len(self._young) >= self._capacity:
+            self._old, self._young, self._swapped = self._young, set(), now
+        self._young.add(address)
+
+
+class QueryBudget:
+    """Whether a query may be sent now, and if not, for how long it must wait."""
+
+    def __init__(self, config: LimitsConfig) -> None:
+        """Start with every bucket full."""
+        self.held_back: Counter[str] = Counter()
+        self._ips = KeyedBuckets(config.ip_rate, config.ip_burst, config.max_tracked)
+        self._prefixes = KeyedBuckets(config.prefix_rate, config.prefix_burst, config.max_tracked)
+        self._recent = RecentDestinations(config.destination_memory, config.max_tracked)
+        self._queries = Bucket(config.max_rate, config.max_rate * config.burst)
+        self._destinations = Bucket(1, 1)
+        self._out = Bucket(1, 1)
+        self._in = Bucket(1, 1)
+        self.reconfigure(config)
+
+    def reconfigure(self, config: LimitsConfig) -> None:
+        """Take the overall rates of ``config`` from now on."""
+        fresh = config.max_new_destinations or config.max_rate
+        bytes_out = config.max_bytes_out or 400 * config.max_rate
+        bytes_in = config.max_bytes_in or 1500 * config.max_rate
+        self._queries.set_rate(config.max_rate, config.max_rate * config.burst)
+        self._destinations.set_rate(fresh, fresh * config.burst)
+        self._out.set_rate(bytes_out, bytes_out * config.burst)
+        self._in.set_rate(bytes_in, bytes_in * max(config.burst, 1.0))
+
+    def available(self, now: float) -> int:
+        """Whole queries that the overall budgets allow at ``now``."""
+        if self._in.available(now) <= 0 or self._out.available(now) <= 0:
+            self.held_back["bytes"] += 1
+            return 0
+        return max(int(self._queries.available(now)), 0)
+
+    def wait(self, now: float) -> float:
+        """Seconds until :meth:`available` is at least 1."""
+        return max(self._queries.wait(1, now), self._in.wait(1, now), self._out.wait(1, now))
+
+    def hold(self, address: bytes, now: float) -> float:
+        """Seconds that a query to compact ``address`` must wait; 0 takes the query from every budget."""
+        ip = address[:-2]
+        prefix = address[:3] if len(ip) == 4 else address[:8]  # noqa: PLR2004 - /24, /64
+        wait = self._ips.wait(ip, now)
+        if wait:
+            self.held_back["ip"] += 1
+            return wait
+        wait = self._prefixes.wait(prefix, now)
+        if wait:
+            self.held_back["prefix"] += 1
+            return wait
+        if address not in self._recent:
+            wait = self._destinations.wait(1, now)
+            if wait:
+                self.held_back["new_destination"] += 1
+                return wait
+            self._destinations.take(1, now)
+        self._recent.add(address, now)
+        self._ips.take(ip, now)
+        self._prefixes.take(prefix, now)
+        self._queries.take(1, now)
+        return 0.0
+
+    def sent(self, size: int, now: float) -> None:
+        """Account for ``size`` bytes of queries that left."""
+        self._out.take(size, now)
+
+    def received(self, size: int, now: float) -> None:
+        """Account for ``size`` bytes that came in."""
+        self._in.take(size, now)

@@ -1,0 +1,263 @@
+"""A swarm of real libtorrent sessions in a process of its own.
+
+Run as ``python -m tests.interop.libtorrent_swarm SPEC`` where SPEC is the JSON form of :class:`Spec`. It
+prints one JSON line when the DHT stores every announce, then one for each command line that it reads (JSON,
+``do`` names the command); end of input stops it. `swarm.py` is its driver. Apart from the test process,
+because libtorrent brings threads and memory that no test should share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import libtorrent as lt
+
+from tests.interop import plain_krpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.interop.plain_krpc import Address
+
+PIECE_BYTES = 16_384
+
+# Nothing may leave the bench: no router, no multicast, no port mapping.
+_QUIET: dict[str, Any] = {
+    "enable_dht": True,
+    "enable_lsd": False,
+    "enable_upnp": False,
+    "enable_natpmp": False,
+    "dht_bootstrap_nodes": "",
+    "dht_upload_rate_limit": 10_000_000,
+    "dht_block_ratelimit": 100_000,
+    "alert_mask": int(lt.alert.category_t.dht_notification)
+    | int(lt.alert.category_t.dht_operation_notification)
+    | int(lt.alert.category_t.stats_notification)
+    | int(lt.alert.category_t.status_notification),
+}
+# On 127/8 every node looks like a neighbour of the others; on public-looking addresses the defaults stay.
+_LOOPBACK: dict[str, Any] = {
+    "dht_restrict_routing_ips": False,
+    "dht_restrict_search_ips": False,
+    "dht_prefer_verified_node_ids": False,
+    "dht_ignore_dark_internet": False,
+}
+
+
+@attrs.frozen
+class Spec:
+    """What to start.
+
+    Attributes:
+        addresses: one session each, without port.
+        directory: where the shared files are written.
+        torrents: how many.
+        seeders: sessions that seed and announce one torrent.
+        know: ``ip:port`` of nodes that every session is told of, besides its neighbours.
+        loopback: relax libtorrent's rules about addresses.
+        sample_interval: seconds for which a session's sample stays frozen (BEP 51).
+        stored: announces that the sessions must hold together before the swarm is ready; None: 8 for each.
+        seed: of the file contents.
+    """
+
+    addresses: list[str]
+    directory: str
+    torrents: int
+    seeders: int = 2
+    know: list[str] = attrs.Factory(list)
+    loopback: bool = True
+    sample_interval: int = 10
+    stored: int | None = None
+    seed: int = 1
+
+
+class Swarm:
+    """The sessions, who seeds what, and the commands."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._sessions: list[Any] = [self._start_session(address) for address in spec.addresses]
+        self._handles: list[list[Any]] = [[] for _ in self._sessions]
+        self._infohashes: list[bytes] = []
+        self._seeders: dict[str, list[str]] = {}
+        self.addresses: list[Address] = []
+
+    def _start_session(self, address: str) -> Any:
+        parameters: Any = lt.session_params()
+        own: dict[str, Any] = {
+            "listen_interfaces": f"{address}:0",
+            "dht_sample_infohashes_interval": self._spec.sample_interval,
+        }
+        relaxed = _LOOPBACK if self._spec.loopback else {}
+        parameters.settings = {**parameters.settings, **_QUIET, **relaxed, **own}
+        return lt.session(parameters)
+
+    def introduce(self) -> None:
+        """Tell each session of two others and of the nodes to know, until its table has filled from there."""
+        _poll(lambda: all(session.listen_port() for session in self._sessions), 10, "listening")
+        ports = [session.listen_port() for session in self._sessions]
+        self.addresses = list(zip(self._spec.addresses, ports, strict=True))
+        count = len(self.addresses)
+        enough = min(count - 1 + len(self._spec.know), 8)
+
+        def filled() -> bool:
+            # A session whose DHT has not started yet forgets the nodes it is told of: so tell it again.
+            sizes = self._counters("dht.dht_nodes")
+            for index, size in enumerate(sizes):
+                if size < enough:
+                    self._introduce_one(index)
+            return min(sizes) >= enough
+
+        _poll(filled, 20, "tables filled", every=0.3)
+
+    def _introduce_one(self, index: int) -> None:
+        neighbours = {0, (index + 1) % len(self.addresses)} - {index}
+        known = [plain_krpc.parse_address(text) for text in self._spec.know]
+        for address in [*(self.addresses[n] for n in neighbours), *known]:
+            self._sessions[index].add_dht_node(address)
+
+    def seed(self) -> None:
+        """Make the torrents, seed and announce each from some sessions, wait until the DHT stores it."""
+        rng = random.Random(self._spec.seed)
+        count = len(self._sessions)
+        for number in range(self._spec.torrents):
+            torrent = self._make_torrent(f"bench-{self._spec.seed}-{number}.bin", rng.randbytes(PIECE_BYTES))
+            for step in range(self._spec.seeders):
+                self._seed_one(torrent, (number + step * 7) % count)
+        wanted = self._spec.stored
+        if wanted is None:
+            wanted = self._spec.torrents * self._spec.seeders * min(8, count - 1)
+        deadline = 20
+        _poll(lambda: sum(self._counters("dht.dht_peers")) >= wanted, deadline, f"{wanted} announces stored")
+
+    def _make_torrent(self, name: str, content: bytes) -> Any:
+        (Path(self._spec.directory) / name).write_bytes(content)
+        info = {
+            b"length": len(content),
+            b"name": name.encode(),
+            b"piece length": PIECE_BYTES,
+            b"pieces": hashlib.sha1(content).digest(),  # noqa: S324 - the format's own hash (BEP 3)
+        }
+        (Path(self._spec.directory) / f"{name}.torrent").write_bytes(plain_krpc.encode({b"info": info}))
+        return lt.torrent_info(plain_krpc.encode({b"info": info}))
+
+    def _seed_one(self, torrent: Any, index: int) -> None:
+        parameters = lt.add_torrent_params()
+        parameters.ti = torrent
+        parameters.save_path = self._spec.directory
+        # Without auto_managed, or libtorrent would queue all but five.
+        parameters.flags = lt.torrent_flags.seed_mode
+        handle = self._sessions[index].add_torrent(parameters)
+        handle.force_dht_announce()
+        self._handles[index].append(handle)
+        infohash = str(torrent.info_hashes().v1)
+        self._seeders.setdefault(infohash, []).append("{}:{}".format(*self.addresses[index]))
+
+    def ready(self) -> dict[str, Any]:
+        """Return the truth: the nodes, and for each infohash the peers that announced it."""
+        return {"ready": True, "nodes": ["{}:{}".format(*a) for a in self.addresses], "peers": self._seeders}
+
+    def routing(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Count the sessions whose routing table lists ``address`` under the node id ``id`` (hex) as live."""
+        for session in self._sessions:
+            session.pop_alerts()
+            session.dht_live_nodes(lt.sha1_hash(_own_id(session)))
+        listed = answered = 0
+        deadline = time.monotonic() + 2
+        while answered < len(self._sessions) and time.monotonic() < deadline:
+            time.sleep(0.02)
+            for alert in (alert for session in self._sessions for alert in session.pop_alerts()):
+                if isinstance(alert, lt.dht_live_nodes_alert):
+                    answered += 1
+                    listed += any(_is_node(node, command) for node in alert.nodes)
+        return {"listed": listed, "sessions": answered}
+
+    def get_peers(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Look ``infohash`` up from session number ``session`` until there are peers, or for ``seconds``."""
+        session = self._sessions[command["session"]]
+        session.pop_alerts()
+        infohash = lt.sha1_hash(bytes.fromhex(command["infohash"]))
+        deadline = time.monotonic() + float(command["seconds"])
+        while time.monotonic() < deadline:
+            session.dht_get_peers(infohash)
+            pause = time.monotonic() + 1
+            while time.monotonic() < pause:
+                time.sleep(0.02)
+                peers = [peer for alert in session.pop_alerts() for peer in _peers_in(alert, infohash)]
+                if peers:
+                    return {"peers": sorted(set(peers))}
+        return {"peers": []}
+
+    def announce(self, _command: dict[str, Any]) -> dict[str, Any]:
+        """Announce every torrent of every session again."""
+        handles = [handle for of_session in self._handles for handle in of_session]
+        for handle in handles:
+            handle.force_dht_announce()
+        return {"announced": len(handles)}
+
+    def _counters(self, name: str) -> list[int]:
+        for session in self._sessions:
+            session.post_session_stats()
+        values: dict[int, int] = {}
+        deadline = time.monotonic() + 2
+        while len(values) < len(self._sessions) and time.monotonic() < deadline:
+            time.sleep(0.02)
+            for index, session in enumerate(self._sessions):
+                for alert in session.pop_alerts():
+                    if isinstance(alert, lt.session_stats_alert):
+                        values[index] = alert.values[name]
+        return [values.get(index, 0) for index in range(len(self._sessions))]
+
+
+def _own_id(session: Any) -> bytes:
+    saved = bytes(lt.write_session_params_buf(session.session_state(lt.save_state_flags_t.save_dht_state)))
+    return bytes(plain_krpc.decode(saved)[b"dht state"][b"node-id"][0][:20])
+
+
+def _is_node(node: Any, command: dict[str, Any]) -> bool:
+    listed = "{}:{}".format(*node["endpoint"]), str(node["nid"])
+    return listed == (command["address"], command["id"])
+
+
+def _peers_in(alert: Any, infohash: Any) -> list[str]:
+    if not isinstance(alert, lt.dht_get_peers_reply_alert) or alert.info_hash != infohash:
+        return []
+    return ["{}:{}".format(*peer) for peer in alert.peers()]
+
+
+def _poll(condition: Callable[[], bool], seconds: float, what: str, every: float = 0.05) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"swarm: not after {seconds} s: {what}")
+        time.sleep(every)
+
+
+def _say(answer: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Start the swarm, say the truth, obey commands until the input ends."""
+    swarm = Swarm(Spec(**json.loads(sys.argv[1])))
+    swarm.introduce()
+    swarm.seed()
+    _say(swarm.ready())
+    commands = {"routing": swarm.routing, "get_peers": swarm.get_peers, "announce": swarm.announce}
+    for line in sys.stdin:
+        command = json.loads(line)
+        if command["do"] == "stop":
+            break
+        _say(commands[command["do"]](command))
+
+
+if __name__ == "__main__":
+    main()
