@@ -179,14 +179,10 @@ def _read_info(info: bytes, limits: MetainfoLimits) -> _Raw:
 
 def _listed_files(raw: _Raw, limits: MetainfoLimits) -> FileList:
     """Return the v1 files where there are any, since every program reads those; else v2's."""
-    if raw.files is not None and raw.files.count:
-        return raw.files
-    if raw.tree is not None and raw.tree.count:
-        return raw.tree
-    single = FileList(limits.max_files)
-    if b"length" in raw.numbers:
-        single.add((raw.name,), raw.numbers[b"length"], raw.strings.get(b"attr") or b"")
-    return single
+    v1 = raw.files or FileList(limits.max_files)
+    if not v1.count and b"length" in raw.numbers:
+        v1.add((raw.name,), raw.numbers[b"length"], raw.strings.get(b"attr") or b"")
+    return v1 if v1.count or raw.tree is None else raw.tree
 
 
 def _find_faults(raw: _Raw, listed: FileList, piece_length: int) -> Iterator[str]:
