@@ -218,7 +218,12 @@ ODD = [
     ),
     ("name too long", info_dict(name=b"n" * 1025), [("n" * 1024, 20000)], ("long_name",)),
     ("trailing bytes", vectors.V1_INFO + b"xyz", [("a.txt", 20000)], ("trailing_bytes",)),
-    ("unordered", b"d6:pieces40:" + vectors.PIECES + vectors.V1_INFO[1:53] + b"e", [("a.txt", 20000)], ()),
+    (
+        "unordered",
+        b"d6:pieces40:" + vectors.PIECES + vectors.V1_INFO[1 : -len("6:pieces40:") - 41] + b"e",
+        [("a.txt", 20000)],
+        (),
+    ),
     ("leading zeros", vectors.V1_INFO.replace(b"i20000e", b"i020000e"), [("a.txt", 20000)], ()),
     ("overlong int elsewhere", info_dict(source=10**50), [("a.txt", 20000)], ()),
 ]
