@@ -1,6 +1,6 @@
 """The composition root: sockets, stages, sink and the one nursery that they all run in.
 
-Start: outputs and sockets are opened first, so that a mistake is one clear line and nothing was sent yet.
+Start: outputs and sockets are opened first, so that a mistake is one clear line before anything was sent.
 End (duration over, SIGINT, SIGTERM, reader gone): asking stops, answers on their way are awaited for a moment,
 the outlet and the sink are drained, the state is saved. A crash of our own code leaves by the nursery.
 """
@@ -156,7 +156,7 @@ async def _drain(run: Run) -> None:
     run.asking.cancel()
     with trio.move_on_after(run.shared.config.run.drain_timeout):
         with trio.move_on_after(_LAST_ANSWERS):
-            while any(len(station.node.transactions) for station in run.stations):
+            while any(len(station.node.transactions) for station in run.stations):  # noqa: ASYNC110 - they know no Event
                 await trio.sleep(0.05)
         await run.shared.outlet.finish()
         await run.sink_done.wait()
@@ -192,7 +192,7 @@ async def _keep_state(run: Run, logger: Any) -> None:
         try:
             await _save_state(run, cast("StateDirectory", run.state))
         except OSError as error:
-            logger.error("state.not_saved", problem=str(error))
+            logger.warning("state.not_saved", problem=str(error))
 
 
 async def _save_state(run: Run, state: StateDirectory) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -23,6 +22,7 @@ from crawler.settings import setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
 _MAGIC = b"dht-crawler state 1\n"
 _HEARTBEAT = "heartbeat"

@@ -20,11 +20,9 @@ from crawler.crawl.refresh import Refresh
 from crawler.crawl.sample import Sampler
 from crawler.dht.identity import ExternalAddress
 from crawler.dht.node import Node
-from crawler.dht.peers import PeerStore
 from crawler.dht.reply_budget import ReplyBudget
 from crawler.dht.responder import Responder
 from crawler.dht.routing import RoutingTable
-from crawler.dht.tokens import Tokens
 from crawler.dht.transactions import Transactions
 from crawler.net.dht import Endpoint
 from crawler.records import InfohashesFound, PeersFound
@@ -39,6 +37,8 @@ if TYPE_CHECKING:
     from crawler.crawl.rumours import RumourGuard
     from crawler.crawl.seen import Seen
     from crawler.dht.events import Sighting
+    from crawler.dht.peers import PeerStore
+    from crawler.dht.tokens import Tokens
     from crawler.net.dht import DatagramSocket
     from crawler.net.limits import QueryBudget
     from crawler.wire.compact import Family
@@ -76,7 +76,7 @@ class Station:
     def __init__(
         self, shared: Shared, parts: FamilyParts, listen: str, socket: DatagramSocket, node_id: bytes
     ) -> None:
-        """Build everything; nothing is sent before :meth:`run`. ``listen`` is what the socket was asked for."""
+        """Build everything; nothing is sent yet. ``listen`` is the address that the socket was asked for."""
         config = shared.config
         self.listen = listen
         self.shared = shared

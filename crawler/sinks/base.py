@@ -1,4 +1,4 @@
-"""What a sink is: it takes batches of records from a channel until the channel ends, and says how it fares."""
+"""What a sink is: it takes batches of records from a channel until that ends, and says how it fares."""
 
 from __future__ import annotations
 
