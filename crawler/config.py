@@ -14,9 +14,30 @@ import attrs
 
 from crawler import config_text
 from crawler.config_sources import ConfigError, Given, options_of, read_environment, read_file, read_flags
+from crawler.crawl.bootstrap import BootstrapConfig
+from crawler.crawl.explore import ExploreConfig
+from crawler.crawl.frontier import FrontierConfig
+from crawler.crawl.locate import LocateConfig
+from crawler.crawl.outlet import OutletConfig
+from crawler.crawl.pace import PaceConfig
+from crawler.crawl.refresh import RefreshConfig
+from crawler.crawl.rumours import RumoursConfig
+from crawler.crawl.sample import SampleConfig
+from crawler.crawl.seen import SeenConfig
+from crawler.dht.identity import IdentityConfig
+from crawler.dht.lookup import LookupConfig
+from crawler.dht.peers import PeerStoreConfig
+from crawler.dht.reply_budget import ReplyBudgetConfig
+from crawler.dht.responder import ResponderConfig
+from crawler.dht.routing import RoutingConfig
+from crawler.dht.tokens import TokenConfig
+from crawler.dht.transactions import TransactionsConfig
+from crawler.lifetime import RunConfig
 from crawler.log import LogConfig
 from crawler.net.limits import LimitsConfig
 from crawler.net.udp import NetworkConfig
+from crawler.sinks.jsonl import OutputConfig
+from crawler.state import StateConfig
 from crawler.wire.compact import parse_address
 
 if TYPE_CHECKING:
@@ -30,17 +51,43 @@ __all__ = ["FLAGS", "OPTIONS", "Config", "ConfigError", "default_toml", "load", 
 class Config:
     """Every setting there is. The order is the order of the file: what people change most comes first."""
 
+    output: OutputConfig = attrs.field(factory=OutputConfig)
+    state: StateConfig = attrs.field(factory=StateConfig)
     network: NetworkConfig = attrs.field(factory=NetworkConfig)
     limits: LimitsConfig = attrs.field(factory=LimitsConfig)
+    run: RunConfig = attrs.field(factory=RunConfig)
     log: LogConfig = attrs.field(factory=LogConfig)
+    bootstrap: BootstrapConfig = attrs.field(factory=BootstrapConfig)
+    refresh: RefreshConfig = attrs.field(factory=RefreshConfig)
+    sample: SampleConfig = attrs.field(factory=SampleConfig)
+    locate: LocateConfig = attrs.field(factory=LocateConfig)
+    explore: ExploreConfig = attrs.field(factory=ExploreConfig)
+    frontier: FrontierConfig = attrs.field(factory=FrontierConfig)
+    rumours: RumoursConfig = attrs.field(factory=RumoursConfig)
+    seen: SeenConfig = attrs.field(factory=SeenConfig)
+    pace: PaceConfig = attrs.field(factory=PaceConfig)
+    outlet: OutletConfig = attrs.field(factory=OutletConfig)
+    lookup: LookupConfig = attrs.field(factory=LookupConfig)
+    transactions: TransactionsConfig = attrs.field(factory=TransactionsConfig)
+    routing: RoutingConfig = attrs.field(factory=RoutingConfig)
+    identity: IdentityConfig = attrs.field(factory=IdentityConfig)
+    responder: ResponderConfig = attrs.field(factory=ResponderConfig)
+    reply_budget: ReplyBudgetConfig = attrs.field(factory=ReplyBudgetConfig)
+    peer_store: PeerStoreConfig = attrs.field(factory=PeerStoreConfig)
+    tokens: TokenConfig = attrs.field(factory=TokenConfig)
 
 
 # Flag -> the setting that it overrides. `cli` defines how each flag is written.
 FLAGS = {
+    "--out": "output.path",
+    "--state": "state.directory",
     "--listen": "network.listen",
     "--bootstrap": "network.bootstrap",
     "--allow-private": "network.allow_private",
     "--max-rate": "limits.max_rate",
+    "--duration": "run.duration",
+    "--status-interval": "run.status_interval",
+    "--no-peers": "locate.enabled",
     "--log-level": "log.level",
     "--log-format": "log.format",
 }

@@ -170,7 +170,7 @@ def test_types_in_a_file_are_not_guessed(tmp_path: Path, line: str, said: str) -
     ("text", "said"),
     [
         ("[limit]\n", "unknown section [limit]: did you mean [limits]?"),
-        ("[zebra]\n", "unknown section [zebra]: known are [network], [limits], "),
+        ("[zebra]\n", "unknown section [zebra]: known are [output], [state], "),
         ("limits = 5\n", "limits must be a section, written as [limits]"),
         ("[limits\n", "not valid TOML: Expected ']'"),
         ('[network]\nlisten = "0.0.0.0:1"\n', '[network] listen = "0.0.0.0:1": allowed is a list, each text'),
@@ -307,6 +307,15 @@ def test_every_setting_explains_itself() -> None:
     for option in options:
         assert option.meaning.help.endswith("."), option
         assert re.fullmatch(r"DHT_CRAWLER_[A-Z0-9_]+", option.variable)
+
+
+def test_every_section_of_the_daemon_is_there() -> None:
+    """No part of the daemon has settings that nobody can reach."""
+    parts = [path for path in (ROOT / "crawler").rglob("*.py") if "simnet" not in path.parts]
+    classes = {
+        name for path in parts for name in re.findall(r"(?m)^class (\w+Config)\b", path.read_text("utf-8"))
+    }
+    assert classes == {section.__name__ for section in config.SECTIONS.values()}
 
 
 def test_every_flag_names_a_setting() -> None:

@@ -33,11 +33,13 @@ WALLS: dict[str, frozenset[str]] = {
     "log": frozenset({"settings"}),
     "state": frozenset({"settings", "wire", "dht", "crawl"}),
     "health": frozenset({"settings"}),
-    "metrics": frozenset({"settings"}),
-    "status": frozenset({"settings"}),
+    "lifetime": frozenset({"settings"}),
     "demo": frozenset({"records", "settings"}),
     "config": EVERYBODY,
+    # The composition root has three pages.
     "app": EVERYBODY,
+    "station": EVERYBODY,
+    "status": EVERYBODY,
     "cli": frozenset({"app", "config", "health", "log", "settings", "simnet"}),
     "__main__": frozenset({"cli"}),
     "__init__": frozenset(),
@@ -58,7 +60,7 @@ def room_of(path: Path) -> str:
 
 def page_of(module: str) -> str:
     """Return the room that a top-level module is a page of: config_sources belongs to config."""
-    return next((room for room in ("config", "log", "state") if module.startswith(f"{room}_")), module)
+    return next((room for room in ("cli", "config", "log", "state") if module.startswith(f"{room}_")), module)
 
 
 def is_pure(path: Path) -> bool:

@@ -53,6 +53,11 @@ class Outlet:
         return self._lines_waiting >= self._config.max_waiting
 
     @property
+    def overfull(self) -> bool:
+        """Whether even answers on their way can no longer be kept."""
+        return self._lines_waiting >= 2 * self._config.max_waiting
+
+    @property
     def lines_waiting(self) -> int:
         """Lines taken but not handed to the channel yet."""
         return self._lines_waiting

@@ -10,7 +10,7 @@ one of its farther buckets, drawn evenly, which carries the sweep to parts of th
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 import attrs
@@ -24,6 +24,7 @@ from crawler.wire.ids import random_id_near
 from crawler.wire.krpc import QueryTemplate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from crawler.crawl.frontier import Frontier
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _METHOD = b"sample_infohashes"
 _LONGEST_INTERVAL = 21600
+_MAX_BLAMED = 50_000
 _PROVED = {Standing.GIVES, Standing.MUTE}
 
 
@@ -84,7 +86,11 @@ class Sampler:
         outlet: Outlet,
         rng: Random,
     ) -> None:
-        """Join the parts; without a ``locator`` no peers are sought."""
+        """Join the parts; without a ``locator`` no peers are sought.
+
+        ``on_answer`` is told the id and the compact address of every node that answers, and when.
+        """
+        self.on_answer: Callable[[bytes, bytes, float], None] = _tell_nobody
         self.counters = SampleCounters()
         self.frontier = frontier
         self._config = config
@@ -95,6 +101,7 @@ class Sampler:
         self._locator = locator
         self._outlet = outlet
         self._rng = rng
+        self._blamed: deque[Contact] = deque(maxlen=_MAX_BLAMED)
         self._template_id = b""
         self._template: QueryTemplate | None = None
 
@@ -133,6 +140,17 @@ class Sampler:
         else:
             self.counters.silent += 1
             self.frontier.failed(contact, now)
+            self._blamed.append(contact)
+
+    def pardon(self) -> None:
+        """The uplink was down: whoever was blamed for silence since the last answer is asked again."""
+        for contact in self._blamed:
+            self.frontier.pardoned(contact)
+        self._blamed.clear()
+
+    def met(self, answer: Answered) -> None:
+        """A node answered some other question of ours: it may be asked for samples too."""
+        self.learn([(answer.response.id, answer.transaction.compact)], vouched=True)
 
     def learn(self, nodes: list[tuple[bytes, bytes]], *, vouched: bool = False) -> int:
         """Take rumours of nodes that may be contacted into the frontier; returns how many are new."""
@@ -146,6 +164,8 @@ class Sampler:
 
     def _settle_answer(self, contact: Contact, node_id: bytes, body: dict[bytes, object], now: float) -> None:
         contact.id = node_id
+        self._blamed.clear()
+        self.on_answer(node_id, contact.address, now)
         claimed = body.get(b"samples")
         samples = split_samples(claimed) if claimed is not None else None
         new: list[bytes] = []
@@ -176,7 +196,7 @@ class Sampler:
             outlet = self._outlet
             outlet.put(InfohashesFound(outlet.wall_clock(now), "sample", contact.address, tuple(new)))
             if self._locator is not None:
-                self._locator.sampled(contact.address, new, now)
+                self._locator.sampled(contact.address, new)
         return new
 
     def _target(self, node_id: bytes) -> bytes:
@@ -192,6 +212,10 @@ class Sampler:
             self._template_id = node_id
             self._template = QueryTemplate(_METHOD, node_id)
         return self._template
+
+
+def _tell_nobody(_node_id: bytes, _address: bytes, _now: float) -> None:
+    """Stand in until somebody listens."""
 
 
 def _whole(value: object, default: int, largest: int) -> int:

@@ -51,7 +51,7 @@ class NodeCounters:
 class Node:
     """The state machine behind one socket."""
 
-    def __init__(  # noqa: PLR0913 - the parts of a node are what it is made of
+    def __init__(
         self,
         family: Family,
         *,
@@ -79,6 +79,11 @@ class Node:
         """Our 20-byte node id on this socket."""
         return self.table.own_id
 
+    def change_id(self, own_id: bytes, now: float) -> None:
+        """Go by another 20-byte id from now on, as when our external address became known (BEP 42)."""
+        self.table.rebuild(own_id, now)
+        self.responder.own_id = own_id
+
     def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
         """Take one datagram that came from ``source``; replies and events wait to be taken."""
         counters = self.counters
@@ -96,7 +101,7 @@ class Node:
         elif type(message) is krpc.Error:
             self._receive_error(message, source, now)
 
-    def open_query(  # noqa: PLR0913 - one argument per part of a question
+    def open_query(
         self, address: Address, compact: bytes, method: bytes, owner: Any, context: Any, now: float
     ) -> bytes:
         """Open a transaction for a query that the caller is about to send; returns its id."""
@@ -163,17 +168,18 @@ class Node:
         if not (self._allow_private or is_global(compact)):
             self.counters.dropped["query_from_private_address"] += 1
             return
+        if self._reply_budget.refuses(compact, now):
+            self.counters.dropped["reply_over_budget"] += 1
+            return
         answer = self.responder.answer(query, compact, now)
         if answer.sighting is not None:
             self._events.append(answer.sighting)
-        if len(query.id) == len(self.table.own_id) and not query.read_only:
-            if not self.table.queried_by(query.id, compact, now):
-                self._events.append(PingWanted(query.id, compact))
+        worth_knowing = bool(query.id) and not query.read_only
+        if worth_knowing and not self.table.queried_by(query.id, compact, now):
+            self._events.append(PingWanted(query.id, compact))
         self._reply(answer.reply, size, source, compact, now)
 
-    def _reply(  # noqa: PLR0913 - the budget weighs where to, what came in and what would go out
-        self, reply: bytes | None, size_in: int, source: Address, compact: bytes, now: float
-    ) -> None:
+    def _reply(self, reply: bytes | None, size_in: int, source: Address, compact: bytes, now: float) -> None:
         if reply is None:
             return
         if not self._reply_budget.allow(compact, size_in, len(reply), now):

@@ -70,7 +70,7 @@ class Transactions:
     """The queries in flight of one socket."""
 
     def __init__(self, config: TransactionsConfig, rng: Random) -> None:
-        """Start with none; transaction ids are drawn from ``rng``, which should be unguessable in the wild."""
+        """Start with none; ids are drawn from ``rng``, which should be unguessable in the wild."""
         self._capacity = config.max_in_flight
         self._rng = rng
         self._open: dict[bytes, Transaction] = {}
@@ -86,7 +86,7 @@ class Transactions:
         """How many more queries may be opened."""
         return self._capacity - len(self._open)
 
-    def open(  # noqa: PLR0913 - one argument per field of a transaction
+    def open(
         self, address: Address, compact: bytes, method: bytes, owner: Any, context: Any, now: float
     ) -> bytes:
         """Open a transaction and return its four-byte id. The caller has checked :attr:`room`."""
@@ -97,7 +97,7 @@ class Transactions:
         return tid
 
     def match(self, tid: bytes, address: Address, now: float) -> Transaction | None:
-        """Close and return the transaction that an answer from ``address`` with ``tid`` belongs to, if any."""
+        """Close and return the transaction that an answer with ``tid`` from ``address`` ends, if any."""
         transaction = self._open.get(tid)
         if transaction is None or transaction.address != address:
             return None

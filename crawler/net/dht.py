@@ -7,17 +7,17 @@ in `_dispatch`: an outcome goes to the owner of its transaction, whoever that is
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import trio
 
-from crawler.dht.events import Answered, PingWanted, Refused, Sighting
+from crawler.dht.events import Answered, PingWanted, Refused, Sighting, TimedOut
 from crawler.wire import krpc
 from crawler.wire.compact import Family, is_global, pack_address, unpack_address
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Sequence
 
     from crawler.dht.events import Outcome
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crawler.wire.compact import Address
 
 _EXPIRY_TICK = 0.1
+_MAX_WANTED_PINGS = 256
 _BOTH = (Family.IPV4.want, Family.IPV6.want)
 
 
@@ -220,17 +221,13 @@ class Endpoint:
 
     def _dispatch(self, now: float) -> None:
         for event in self.node.take_events():
-            if type(event) is Answered:
-                self.last_answer = now
-                event.transaction.owner.settle(event, now)
-            elif type(event) is Sighting:
+            if isinstance(event, Sighting):
                 if self.on_sighting is not None:
                     self.on_sighting(event, now)
-            elif type(event) is PingWanted:
+            elif isinstance(event, PingWanted):
                 if len(self.want_pings) < _MAX_WANTED_PINGS:
                     self.want_pings[event.address] = event
             else:
+                if not isinstance(event, TimedOut):
+                    self.last_answer = now
                 event.transaction.owner.settle(event, now)
-
-
-_MAX_WANTED_PINGS = 256

@@ -2,7 +2,7 @@
 
 All are token buckets in GCRA form (one float per key: the time at which the bucket is full again), so a limit
 costs a dict look-up. Time is an argument, on Trio's clock, and tests run a day in seconds. Tables that grow
-with the number of addresses are two generations swapped once an entry can no longer matter: bounded, no sweep.
+with the number of addresses are two generations swapped once an entry can no longer matter: no sweep.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class KeyedBuckets:
         full_at = self._young.get(key)
         if full_at is None:
             full_at = self._old.get(key, now)
-        self._young[key] = (full_at if full_at > now else now) + self._step
+        self._young[key] = max(full_at, now) + self._step
 
     def _swap_when_due(self, now: float) -> float:
         """The young generation is full: a newcomer waits until it may be swapped out."""

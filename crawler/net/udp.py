@@ -37,7 +37,7 @@ class NetworkConfig:
     listen: tuple[str, ...] = setting(
         ("0.0.0.0:6881", "[::]:6881"),
         unit="ADDR:PORT",
-        help="UDP addresses to listen on, one node each; without one of a family it is off; port 0 picks one.",
+        help="UDP addresses to listen on, a node each; a family without one is off; port 0 picks one.",
     )
     bootstrap: tuple[str, ...] = setting(
         (
@@ -85,7 +85,7 @@ class UdpSocket:
         self.errors: Counter[str] = Counter()
 
     def send_batch(self, datagrams: Iterable[tuple[bytes, Address]]) -> int:
-        """Send what the kernel takes at once; the rest is dropped, counted by cause. Returns how many went."""
+        """Send what the kernel takes at once; drop and count the rest. Returns how many went."""
         sent = 0
         sendto = self._socket.sendto
         for data, address in datagrams:

@@ -14,6 +14,7 @@ from crawler.simnet.swarms import Swarms
 from crawler.simnet.views import Views
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
 
     from crawler.simnet.population import Population, WorldConfig
@@ -49,8 +50,12 @@ class Answers:
         swarms: the peers.
     """
 
-    def __init__(self, population: Population, config: WorldConfig) -> None:
-        self.samples = Samples(population.infohashes, population.storage, config.interval, config.seed)
+    def __init__(self, population: Population, config: WorldConfig, rng: random.Random) -> None:
+        sampled = [
+            stored if kind == SAMPLES else ()
+            for kind, stored in zip(population.kinds, population.storage, strict=True)
+        ]
+        self.samples = Samples(population.infohashes, sampled, config.interval, config.seed)
         self.swarms = Swarms(config.seed, config.peers)
         self.methods: dict[bytes, Callable[[int, exchange.Request, bytes, float], Answer]] = {
             b"ping": self._ping,
@@ -63,7 +68,7 @@ class Answers:
         self._population = population
         self._kinds = population.kinds
         self._nodes = population.nodes
-        self._views = Views(population.nodes, population.ids, config.seed)
+        self._views = Views(population.nodes, population.ids, config.seed, rng)
 
     def stored(self, rank: int, infohash: bytes) -> list[bytes]:
         """Return the peers that node ``rank`` has for ``infohash``."""

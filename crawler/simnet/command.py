@@ -134,16 +134,34 @@ def simulate(  # noqa: PLR0913 - one argument an option
 def run(options: SimulateOptions) -> int:
     """Serve the network that ``options`` describe and return the process's exit code."""
     try:
-        with SimulatedNetwork(options.server_config()) as network:
-            if options.truth is not None:
-                write_truth(network.world, options.truth)
-            seconds = trio.run(_serve, network, options.duration)
-            _print_summary(network.statistics(), seconds)
-    except (OSError, ValueError) as error:
+        network = _open(options)
+    except ValueError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    with network:
+        seconds = trio.run(_serve, network, options.duration)
+        _print_summary(network.statistics(), seconds)
     return 0
+
+
+def _open(options: SimulateOptions) -> SimulatedNetwork:
+    """Bind the socket, build the world and write its truth.
+
+    Raises:
+        ValueError: an option is no good here; the message says which and why.
+    """
+    try:
+        network = SimulatedNetwork(options.server_config())
+    except OSError as error:
+        raise ValueError(f"listen = {options.listen!r}: {error.strerror or error}") from error
+    try:
+        if options.truth is not None:
+            write_truth(network.world, options.truth)
+    except OSError as error:
+        network.close()
+        raise ValueError(f"truth = {str(options.truth)!r}: {error.strerror}") from error
+    return network
 
 
 async def _serve(network: SimulatedNetwork, duration: float | None) -> float:

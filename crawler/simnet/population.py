@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ID_BYTES: Final = 20
 ID_BITS: Final = 8 * ID_BYTES
+NODE_BYTES: Final = ID_BYTES + 6
+"""A node in an answer: id, IPv4 address, port."""
 REPLICAS: Final = 8
 """On how many of the closest living nodes an infohash is stored (BEP 5's K)."""
 
@@ -97,19 +99,23 @@ class Population:
 
     def __init__(self, config: WorldConfig, bootstrap: bytes, rng: random.Random) -> None:
         port = config.port.to_bytes(2, "big")
-        ids = sorted(_random_ids(config.nodes, rng))
+        ids = _random_ids(config.nodes, rng)
         hosts = _random_hosts(config.nodes, rng)
         self.kinds = _random_kinds(config, rng)
         _settle(bootstrap, hosts, self.kinds, rng)
         self.nodes = [node_id + host + port for node_id, host in zip(ids, hosts, strict=True)]
         self.ids = [int.from_bytes(node_id, "big") for node_id in ids]
         self.rank_of = {host: rank for rank, host in enumerate(hosts)}
-        self.infohashes = sorted(_random_ids(config.infohashes, rng))
+        self.infohashes = _random_ids(config.infohashes, rng)
         self.storage = _place(self.infohashes, self.ids, self.kinds)
 
 
 def _random_ids(count: int, rng: random.Random) -> list[bytes]:
-    blob = rng.randbytes(ID_BYTES * count)
+    """Return ids in ascending order, in memory too: what is close in the keyspace is asked for together."""
+    return _split(b"".join(sorted(_split(rng.randbytes(ID_BYTES * count)))))
+
+
+def _split(blob: bytes) -> list[bytes]:
     return [blob[start : start + ID_BYTES] for start in range(0, len(blob), ID_BYTES)]
 
 

@@ -74,6 +74,10 @@ class SimulatedNetwork:
         return self
 
     def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket; nobody may be serving any more."""
         self._socket.close()
 
     async def serve(self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:

@@ -99,7 +99,7 @@ class World:
         if host[:1] != b"\x7f":
             raise ValueError(f"{config.bootstrap}: the bootstrap node needs an address in 127.0.0.0/8")
         self._population = Population(config, host, rng)
-        self._answers = Answers(self._population, config)
+        self._answers = Answers(self._population, config, rng)
         self._etiquette = Etiquette(config.nodes, config.interval)
         self._counts = dict.fromkeys((*self._answers.methods, b"unknown"), 0)
         self._asked = bytearray(config.nodes)

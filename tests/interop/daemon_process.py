@@ -40,6 +40,14 @@ def wait_for(condition: Callable[[], bool], seconds: float, *, every: float = 0.
     return True
 
 
+def read_records(out: Path) -> list[dict[str, Any]]:
+    """Return every whole line of an output file, parsed; nothing if there is no file yet."""
+    if not out.exists():
+        return []
+    whole = out.read_bytes().rpartition(b"\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]
+
+
 class DaemonProcess:
     """One run of ``python -m crawler``; a context manager that never leaves the process behind.
 
@@ -104,10 +112,7 @@ class DaemonProcess:
 
     def records(self) -> list[dict[str, Any]]:
         """Return every whole line of the output so far, parsed."""
-        if not self.out.exists():
-            return []
-        whole = self.out.read_bytes().rpartition(b"\n")[0]
-        return [json.loads(line) for line in whole.splitlines()]
+        return read_records(self.out)
 
     def terminate(self) -> Exit:
         """Send SIGTERM and return how and how fast the daemon ended (killed after 15 s)."""

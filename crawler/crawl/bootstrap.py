@@ -1,0 +1,227 @@
+"""The way in, and back in: finds the first nodes, and new ones whenever the crawl has run dry.
+
+At the start the nodes saved by the last run are asked, and the bootstrap hosts. Later this task only watches.
+It seeds again when the table has no good node, when the uplink seems lost, when there is nobody to ask, or
+when what is asked answers and yet nothing new has come for a while (fake neighbours): from the saved nodes,
+from nodes all around the key space that gave samples before, and from the bootstrap hosts. That costs a few
+dozen queries, so it may be wrong about a network that simply has been swept; but each time it brings nothing
+it waits longer, up to a limit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from crawler.crawl.frontier import Standing
+from crawler.dht.lookup import Lookup, LookupConfig
+from crawler.net.dht import QueryFailedError
+from crawler.net.lookup import run_lookup
+from crawler.net.resolve import ResolveError, resolve
+from crawler.settings import setting
+from crawler.wire.compact import split_nodes
+from crawler.wire.ids import random_id
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from random import Random
+
+    from crawler.crawl.pace import Pace
+    from crawler.crawl.sample import Sampler
+    from crawler.dht.events import Answered
+    from crawler.net.dht import Endpoint
+
+
+@attrs.frozen
+class BootstrapConfig:
+    """When and how the way in is sought again."""
+
+    check: float = setting(1.0, unit="s", help="How often the health of the crawl is looked at.", above=0)
+    barren_after: float = setting(
+        20.0,
+        unit="s",
+        help="Queries that bring no new infohash for so long lead to seeding again.",
+        above=0,
+    )
+    barren_queries: int = setting(
+        20, unit="queries", help="Fewer queries than this in that time prove nothing.", minimum=1
+    )
+    first_pause: float = setting(
+        5.0, unit="s", help="Pause after seeding that brought nothing; doubles each time.", above=0
+    )
+    longest_pause: float = setting(
+        600.0, unit="s", help="The longest pause between seedings of a crawl that finds nothing new.", above=0
+    )
+    blind_pause: float = setting(
+        30.0, unit="s", help="The longest pause while nobody answers or the table is empty.", above=0
+    )
+    resolve_timeout: float = setting(10.0, unit="s", help="How long a host name is waited for.", above=0)
+    seeds: int = setting(32, unit="nodes", help="Saved and earlier nodes asked in one seeding.", minimum=1)
+
+
+@attrs.frozen
+class Seeds:
+    """Whom to ask first: ``hosts`` as ``HOST:PORT``, and compact addresses ``saved`` by an earlier run."""
+
+    hosts: Sequence[str]
+    saved: Sequence[bytes]
+
+
+@attrs.define
+class BootstrapCounters:
+    """How often which reason led to seeding, and what came of it."""
+
+    seedings: int = 0
+    reasons: dict[str, int] = attrs.field(factory=dict)
+    hosts_unresolved: int = 0
+    seeds_answered: int = 0
+
+
+class Bootstrap:
+    """Seeds one endpoint."""
+
+    def __init__(
+        self,
+        config: BootstrapConfig,
+        endpoint: Endpoint,
+        *,
+        seeds: Seeds,
+        sampler: Sampler,
+        pace: Pace,
+        rng: Random,
+        on_event: Callable[..., None],
+    ) -> None:
+        """Join the parts; ``on_event(name, **fields)`` is told what happens, for the log."""
+        self.counters = BootstrapCounters()
+        self._config = config
+        self._endpoint = endpoint
+        self._hosts = seeds.hosts
+        self._saved = seeds.saved
+        self._sampler = sampler
+        self._pace = pace
+        self._rng = rng
+        self._on_event = on_event
+        self._window = (0.0, 0, 0)
+
+    async def run(self) -> None:
+        """Seed at once, then whenever it is needed, until cancelled."""
+        pause = self._config.first_pause
+        next_allowed = trio.current_time()
+        while True:
+            now = trio.current_time()
+            reason = self._reason(now)
+            if reason is not None and now >= next_allowed:
+                new_before = self._sampler.counters.new
+                await self._seed(reason)
+                self._restart_window()
+                await trio.sleep(self._config.check)
+                fruitful = self._sampler.counters.new > new_before
+                pause = self._config.first_pause if fruitful else pause * 2
+                blind = reason != "barren"
+                pause = min(pause, self._config.blind_pause if blind else self._config.longest_pause)
+                next_allowed = trio.current_time() + pause
+            await trio.sleep(self._config.check)
+
+    def _reason(self, now: float) -> str | None:
+        """Why seeding is needed now, or None."""
+        if not self._endpoint.node.table.good_nodes(now):
+            return "no_good_node"
+        if self._pace.uplink_lost:
+            return "no_answers"
+        began, asked, new = self._window
+        counters = self._sampler.counters
+        if counters.new > new:
+            self._restart_window()
+        elif now - began >= self._config.barren_after:
+            if counters.asked - asked >= self._config.barren_queries:
+                return "barren"
+            if not self._sampler.frontier.ready and len(self._sampler.frontier) < self._config.seeds:
+                return "nobody_to_ask"
+            self._restart_window()
+        return None
+
+    def _restart_window(self) -> None:
+        counters = self._sampler.counters
+        self._window = (trio.current_time(), counters.asked, counters.new)
+
+    async def _seed(self, reason: str) -> None:
+        counters = self.counters
+        counters.seedings += 1
+        counters.reasons[reason] = counters.reasons.get(reason, 0) + 1
+        answered_before = counters.seeds_answered
+        addresses = dict.fromkeys([*self._earlier_nodes(), *await self._resolve_hosts()])
+        async with trio.open_nursery() as nursery:
+            for address in addresses:
+                nursery.start_soon(self._ask, address)
+        answered = counters.seeds_answered - answered_before
+        self._on_event(
+            "bootstrap.seeded",
+            family=self._endpoint.node.family.name,
+            reason=reason,
+            asked=len(addresses),
+            answered=answered,
+        )
+        if answered:
+            await self._look_around()
+
+    def _earlier_nodes(self) -> list[bytes]:
+        """Saved nodes, and nodes all around the key space that gave samples in this run."""
+        count = self._config.seeds
+        givers = [contact.address for contact in self._sampler.frontier if contact.standing is Standing.GIVES]
+        table = [node.address for node in self._endpoint.node.table]
+        pools = [self._saved, givers, table]
+        return [address for pool in pools for address in self._rng.sample(pool, min(count, len(pool)))]
+
+    async def _resolve_hosts(self) -> list[bytes]:
+        found: list[bytes] = []
+
+        async def resolve_one(host: str) -> None:
+            try:
+                found.extend(
+                    await resolve(host, self._endpoint.node.family, timeout=self._config.resolve_timeout)
+                )
+            except ResolveError as error:
+                self.counters.hosts_unresolved += 1
+                self._on_event("bootstrap.host_unresolved", host=host, problem=str(error))
+
+        async with trio.open_nursery() as nursery:
+            for host in self._hosts:
+                nursery.start_soon(resolve_one, host)
+        refused = [address for address in found if not self._endpoint.may_contact(address)]
+        if refused:
+            self._on_event("bootstrap.host_not_global", addresses=len(refused))
+        return [address for address in found if address not in refused]
+
+    async def _ask(self, address: bytes) -> None:
+        try:
+            answer = await self._endpoint.find_node(address, random_id(self._rng), both_families=True)
+        except QueryFailedError:
+            return
+        self.counters.seeds_answered += 1
+        self._sampler.met(answer)
+        self._learn(answer)
+
+    async def _look_around(self) -> None:
+        """Look up our own neighbourhood (BEP 5) and one random place."""
+        for target in (self._endpoint.node.id, random_id(self._rng)):
+            await look_up_node(self._endpoint, target, self._learn)
+
+    def _learn(self, answer: Answered) -> None:
+        family = self._endpoint.node.family
+        self._sampler.learn(split_nodes(answer.response.body.get(family.nodes_key), family), vouched=True)
+
+
+async def look_up_node(endpoint: Endpoint, target: bytes, on_answer: Callable[[Answered], None]) -> Lookup:
+    """Look up the nodes closest to ``target`` from our table; returns the finished lookup."""
+    lookup = Lookup(target, LookupConfig(), spread=not endpoint.allow_private)
+    now = trio.current_time()
+    closest = endpoint.node.table.closest(target, 16, now=now, questionable=True)
+    lookup.learn([(node.id, node.address) for node in closest])
+
+    def ask(address: bytes) -> Awaitable[Answered]:
+        return endpoint.find_node(address, target)
+
+    await run_lookup(endpoint, lookup, ask, on_answer)
+    return lookup

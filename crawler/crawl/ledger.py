@@ -1,0 +1,72 @@
+"""The ledger's saved form: pieces of rows that msgpack knows, with times that outlive the process.
+
+A row is [address, id, standing, due, num, named, failures]; `due` is in epoch seconds. Untried contacts are
+saved too, so that a restart goes on where the crawl stopped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from crawler.crawl.frontier import Contact, Phase, Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from crawler.crawl.frontier import Frontier
+
+PIECE = 2000
+_ADDRESS_SIZES = {6, 18}
+_ID_SIZE = 20
+
+
+class LedgerFormError(ValueError):
+    """A saved row is not what this version writes."""
+
+
+def to_pieces(frontier: Frontier, wall_minus_now: float) -> Iterator[list[list[Any]]]:
+    """Yield the rows of ``frontier`` in pieces; ``wall_minus_now`` turns its times into epoch seconds."""
+    contacts = list(frontier)
+    for start in range(0, len(contacts), PIECE):
+        yield [_row(contact, wall_minus_now) for contact in contacts[start : start + PIECE]]
+
+
+def restore(frontier: Frontier, pieces: Iterable[Any], wall_minus_now: float) -> None:
+    """Put saved rows back into ``frontier``.
+
+    Raises:
+        LedgerFormError: at the first row that makes no sense; those before it are restored.
+    """
+    for piece in pieces:
+        try:
+            for row in piece:
+                frontier.restore(_contact(row, wall_minus_now))
+        except (TypeError, ValueError, IndexError) as error:
+            raise LedgerFormError(f"a row is malformed: {error}") from error
+
+
+def _row(contact: Contact, wall_minus_now: float) -> list[Any]:
+    return [
+        contact.address,
+        contact.id,
+        int(contact.standing),
+        contact.due + wall_minus_now if contact.phase is Phase.WAITING else 0.0,
+        contact.num,
+        contact.named,
+        contact.failures,
+    ]
+
+
+def _contact(row: Any, wall_minus_now: float) -> Contact:
+    address, node_id, standing, due, num, named, failures = row
+    if len(address) not in _ADDRESS_SIZES or len(node_id) != _ID_SIZE:
+        raise ValueError("an address or id has the wrong size")
+    return Contact(
+        bytes(address),
+        bytes(node_id),
+        Standing(standing),
+        due=float(due) - wall_minus_now,
+        num=int(num),
+        named=int(named),
+        failures=int(failures),
+    )

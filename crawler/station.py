@@ -1,0 +1,182 @@
+"""One listening socket and all that works on it: the node, its endpoint and the stages of the crawl.
+
+A part of the composition root, apart from `app` only because a run has one of these per socket.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from crawler.crawl.bootstrap import Bootstrap, Seeds
+from crawler.crawl.explore import Explorer
+from crawler.crawl.locate import Locator
+from crawler.crawl.lookups import PeerLookups
+from crawler.crawl.pace import Pace
+from crawler.crawl.refresh import Refresh
+from crawler.crawl.sample import Sampler
+from crawler.dht.identity import ExternalAddress
+from crawler.dht.node import Node
+from crawler.dht.reply_budget import ReplyBudget
+from crawler.dht.responder import Responder
+from crawler.dht.routing import RoutingTable
+from crawler.dht.transactions import Transactions
+from crawler.net.dht import Endpoint
+from crawler.records import InfohashesFound, PeersFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from random import Random
+
+    from crawler.config import Config
+    from crawler.crawl.frontier import Frontier
+    from crawler.crawl.outlet import Outlet
+    from crawler.crawl.rumours import RumourGuard
+    from crawler.crawl.seen import Seen
+    from crawler.dht.events import Sighting
+    from crawler.dht.peers import PeerStore
+    from crawler.dht.tokens import Tokens
+    from crawler.net.dht import DatagramSocket
+    from crawler.net.limits import QueryBudget
+    from crawler.wire.compact import Family
+
+
+@attrs.define(eq=False)
+class FamilyParts:
+    """What all sockets of one address family share."""
+
+    family: Family
+    frontier: Frontier
+    rumours: RumourGuard
+    saved_nodes: Sequence[bytes] = ()
+
+
+@attrs.define(eq=False)
+class Shared:
+    """What all sockets of a run share."""
+
+    config: Config
+    budget: QueryBudget
+    seen: Seen
+    outlet: Outlet
+    store: PeerStore
+    tokens: Tokens
+    rng: Random
+    secure_rng: Random
+    on_event: Callable[..., None]
+    tables: dict[Family, RoutingTable] = attrs.field(factory=dict)
+
+
+class Station:
+    """A node on a socket with its stages; :meth:`run` runs them all."""
+
+    def __init__(
+        self, shared: Shared, parts: FamilyParts, listen: str, socket: DatagramSocket, node_id: bytes
+    ) -> None:
+        """Build everything; nothing is sent yet. ``listen`` is the address that the socket was asked for."""
+        config = shared.config
+        self.listen = listen
+        self.shared = shared
+        self.parts = parts
+        self.node = _build_node(shared, parts.family, node_id)
+        self.endpoint = Endpoint(
+            self.node,
+            socket,
+            shared.budget,
+            allow_private=config.network.allow_private,
+            house_full=lambda: shared.outlet.overfull,
+            on_sighting=self._sighted,
+        )
+        self.locator = Locator(config.locate, self.endpoint, shared.outlet) if config.locate.enabled else None
+        self.sampler = Sampler(
+            config.sample,
+            self.endpoint,
+            frontier=parts.frontier,
+            rumours=parts.rumours,
+            seen=shared.seen,
+            locator=self.locator,
+            outlet=shared.outlet,
+            rng=shared.rng,
+        )
+        self.explorer = Explorer(config.explore, self.endpoint, self.sampler, shared.rng)
+        self.sampler.on_answer = self.explorer.met
+        self.pace = Pace(
+            config.pace,
+            self.endpoint,
+            sampler=self.sampler,
+            explorer=self.explorer,
+            locator=self.locator,
+            outlet=shared.outlet,
+            max_rate=config.limits.max_rate,
+        )
+        self.bootstrap = Bootstrap(
+            config.bootstrap,
+            self.endpoint,
+            seeds=Seeds(config.network.bootstrap, parts.saved_nodes),
+            sampler=self.sampler,
+            pace=self.pace,
+            rng=shared.rng,
+            on_event=shared.on_event,
+        )
+
+    async def run(
+        self, stages: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Run the endpoint until cancelled, and the stages that ask until ``stages`` is cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.endpoint.run)
+            task_status.started()
+            with stages:
+                async with trio.open_nursery() as asking:
+                    self._start_asking(asking)
+
+    def _start_asking(self, nursery: trio.Nursery) -> None:
+        shared = self.shared
+        refresh = Refresh(
+            shared.config.refresh,
+            self.endpoint,
+            sampler=self.sampler,
+            rng=shared.rng,
+            on_event=shared.on_event,
+        )
+        nursery.start_soon(self.bootstrap.run, name="bootstrap")
+        nursery.start_soon(refresh.run, name="refresh")
+        nursery.start_soon(self.pace.run, name="sample")
+        if self.locator is not None:
+            lookups = PeerLookups(shared.config.lookup, self.endpoint, self.locator, self.sampler, self.pace)
+            nursery.start_soon(lookups.run, name="lookup")
+
+    def _sighted(self, sighting: Sighting, now: float) -> None:
+        """Another node's query named an infohash."""
+        outlet = self.shared.outlet
+        at = outlet.wall_clock(now)
+        if self.shared.seen.sift((sighting.infohash,)):
+            outlet.put(InfohashesFound(at, sighting.source, sighting.node, (sighting.infohash,)))
+            if self.locator is not None and sighting.peer is None:
+                self.locator.sighted(sighting)
+        if sighting.peer is not None and self.endpoint.may_contact(sighting.peer):
+            outlet.put(PeersFound(at, sighting.infohash, "announce", (sighting.peer,)))
+
+
+def _build_node(shared: Shared, family: Family, node_id: bytes) -> Node:
+    config = shared.config
+    private = config.network.allow_private
+    table = RoutingTable(node_id, config.routing, rng=shared.rng, exempt_ip_limits=private)
+    shared.tables.setdefault(family, table)
+    # Our own table for our family; for the other one, whichever its first socket has.
+    tables = ChainMap({family: table}, shared.tables)
+    responder = Responder(
+        node_id, tables, shared.store, shared.tokens, config.responder, allow_private=private
+    )
+    return Node(
+        family,
+        table=table,
+        transactions=Transactions(config.transactions, shared.secure_rng),
+        responder=responder,
+        reply_budget=ReplyBudget(config.reply_budget),
+        external=ExternalAddress(config.identity),
+        allow_private=private,
+    )

@@ -1,0 +1,97 @@
+"""One crawl of a libtorrent swarm from start to SIGTERM, and what was seen of it.
+
+The tests share one run, because most of its time is waiting for real software.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from tests.interop import loopback
+from tests.interop.daemon_process import DaemonProcess, Exit, wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.interop.swarm import SwarmProcess
+
+CRAWL_SECONDS = 60
+BOOTSTRAP_NODES = 3
+
+
+@attrs.frozen
+class Crawl:
+    """What one crawl found.
+
+    Attributes:
+        records: every line of the output, parsed.
+        lines: the same lines as written.
+        complete_after: seconds from the start until everything was found; None if it never was.
+        listed: libtorrent sessions that had our node in their routing table.
+        exit: how the daemon ended.
+        log: the end of its log, for messages.
+    """
+
+    records: list[dict[str, Any]]
+    lines: list[bytes]
+    complete_after: float | None
+    listed: int
+    exit: Exit
+    log: str
+
+
+def infohashes_in(records: list[dict[str, Any]]) -> list[str]:
+    """Return the infohash of every infohash record, in order, repeats included."""
+    return [record["infohash"] for record in records if record["type"] == "infohash"]
+
+
+def peers_in(records: list[dict[str, Any]]) -> dict[str, set[str]]:
+    """Return for each infohash the peers that all its records name."""
+    peers: dict[str, set[str]] = {}
+    for record in records:
+        if record["type"] == "peers":
+            peers.setdefault(record["infohash"], set()).update(record["peers"])
+    return peers
+
+
+def missing(records: list[dict[str, Any]], truth: dict[str, list[str]]) -> tuple[set[str], set[str]]:
+    """Return the infohashes of ``truth`` not found, and those without any of their true peers."""
+    peers = peers_in(records)
+    unfound = truth.keys() - set(infohashes_in(records))
+    peerless = {infohash for infohash in truth if not peers.get(infohash, set()) & set(truth[infohash])}
+    return unfound, peerless
+
+
+def crawl(swarm: SwarmProcess, directory: Path) -> Crawl:
+    """Crawl ``swarm`` as a user would until all is found or the time is over, then stop the daemon."""
+    out = directory / "peers.jsonl"
+    extra = ["--allow-private", "--state", str(directory / "state"), "--duration", str(CRAWL_SECONDS)]
+    started = time.monotonic()
+    listen = f"{loopback.own_network()}.1.1"
+    bootstrap = swarm.nodes[:BOOTSTRAP_NODES]
+    with DaemonProcess(out=out, listen=listen, bootstrap=bootstrap, extra=extra) as daemon:
+        address, node_id = daemon.listening()
+        text = "{}:{}".format(*address)
+
+        def complete() -> bool:
+            unfound, peerless = missing(daemon.records(), swarm.peers)
+            return not unfound and not peerless
+
+        # A second short of the daemon's own end, so that the SIGTERM below finds it alive.
+        left = CRAWL_SECONDS - 1 - (time.monotonic() - started)
+        found_all = wait_for(lambda: complete() or not daemon.running(), left) and complete()
+        complete_after = time.monotonic() - started if found_all else None
+        wait_for(lambda: swarm.listed(text, node_id) > 0, 10, every=0.5)
+        listed = swarm.listed(text, node_id)
+        ended = daemon.terminate()
+        return Crawl(
+            records=daemon.records(),
+            lines=out.read_bytes().splitlines() if out.exists() else [],
+            complete_after=complete_after,
+            listed=listed,
+            exit=ended,
+            log=daemon.log_tail(),
+        )
