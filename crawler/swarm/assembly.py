@@ -31,11 +31,11 @@ class MemoryConfig:
     """How much unverified metadata may be held at once."""
 
     allowance: int = setting(
-        64 << 10, unit="B", help="Metadata that every fetch may hold whatever the others hold.", minimum=16384
+        64 << 10, unit="bytes", help="Metadata that every fetch may hold whatever the others hold.", minimum=16384
     )
     shared: int = setting(
         48 << 20,
-        unit="B",
+        unit="bytes",
         help="Metadata that all fetches together may hold beyond their allowance.",
         minimum=0,
     )

@@ -51,7 +51,7 @@ class ConnectionConfig:
     )
     max_waste: int = setting(
         4 << 20,
-        unit="B",
+        unit="bytes",
         help="Bytes of no use to us, such as bitfields and blocks, after which a peer is dropped.",
         minimum=1 << 20,
     )

@@ -42,7 +42,7 @@ class MetadataConfig:
     """Patience with a peer that is to give us metadata."""
 
     max_size: int = setting(
-        10 << 20, unit="B", help="Peers that claim larger metadata are dropped.", minimum=1, maximum=10 << 20
+        10 << 20, unit="bytes", help="Peers that claim larger metadata are dropped.", minimum=1, maximum=10 << 20
     )
     requests_in_flight: int = setting(
         4, unit="requests", help="Pieces of 16 KiB asked for at once from one peer.", minimum=1, maximum=16
@@ -54,7 +54,7 @@ class MetadataConfig:
         10.0, unit="s", help="In every such time, metadata must come at the least rate.", above=0
     )
     least_rate: float = setting(
-        1024.0, unit="B/s", help="A peer that gives metadata more slowly is dropped.", minimum=0
+        1024.0, unit="bytes/s", help="A peer that gives metadata more slowly is dropped.", minimum=0
     )
 
 

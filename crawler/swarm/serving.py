@@ -30,7 +30,7 @@ class ServingConfig:
 
     max_bytes: int = setting(
         32 << 20,
-        unit="B",
+        unit="bytes",
         help="Verified metadata kept for others; the least recently wanted goes.",
         minimum=0,
     )
@@ -38,7 +38,7 @@ class ServingConfig:
         64, unit="requests", help="Requests of one peer that wait; more are rejected.", minimum=1
     )
     max_outgoing: int = setting(
-        64 << 10, unit="B", help="Bytes for one peer that wait to be written.", minimum=METADATA_PIECE
+        64 << 10, unit="bytes", help="Bytes for one peer that wait to be written.", minimum=METADATA_PIECE
     )
     max_pieces: int = setting(
         1280,

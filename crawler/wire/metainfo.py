@@ -37,7 +37,7 @@ class MetainfoLimits:
     """How large an info dict may be, and how much of it is kept."""
 
     max_bytes: int = setting(
-        10 << 20, unit="B", help="Longer info dicts are not parsed.", minimum=1, maximum=64 << 20
+        10 << 20, unit="bytes", help="Longer info dicts are not parsed.", minimum=1, maximum=64 << 20
     )
     max_files: int = setting(
         20_000, unit="files", help="Files listed of one torrent; all of them count into its size.", minimum=1

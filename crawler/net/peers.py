@@ -1,0 +1,191 @@
+"""Metadata from peers over TCP: dial one, drive the fetch of `swarm/metadata` over the link, close it.
+
+What to say and when to give up is `swarm/`'s business. The whole of a job has its deadline at the caller, as
+a cancel scope; here every wait ends at the fetch's own next timer. Whatever ends a job is one
+:class:`FetchError` with a reason to count by.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
+
+from crawler.net.tcp import LinkError, dial, step
+from crawler.settings import setting
+from crawler.swarm.assembly import MemoryBudget, OverBudgetError
+from crawler.swarm.connection import ConnectionConfig, PeerConnection, PeerFault
+from crawler.swarm.metadata import MetadataConfig, MetadataFetch
+from crawler.wire.compact import is_global
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crawler.net.tcp import Link
+    from crawler.swarm.metadata import VerifiedMetadata
+    from crawler.swarm.pex import PexInbox
+
+_SYSTEM_PORTS: Final = 1024
+_WEB_PORTS: Final = frozenset({80, 443})
+"""Peers behind strict firewalls do listen on these; on other ports below 1024 it is nobody's BitTorrent."""
+
+
+class FetchError(Exception):
+    """This peer did not give us the metadata.
+
+    Attributes:
+        reason: a short token to count by.
+        blame: whether it is the peer's doing; if not, it may well be asked again.
+    """
+
+    def __init__(self, reason: str, *, blame: bool = True) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.blame = blame
+
+
+@attrs.frozen
+class PeersConfig:
+    """Connections to peers."""
+
+    dial_timeout: float = setting(
+        5.0, unit="s", help="A TCP connection that takes longer to open is given up.", above=0
+    )
+
+
+@attrs.define
+class PeersCounters:
+    """What became of the connections that we opened."""
+
+    dialled: int = 0
+    connected: int = 0
+    fetched: int = 0
+    open: int = 0
+    failures: Counter[str] = attrs.field(factory=Counter)
+
+
+class PeerClient:
+    """Opens connections to peers, as one and the same peer.
+
+    Args:
+        peer_id: our 20 bytes in the peer wire.
+        budget: the memory that all fetches share.
+        client: what we call ourselves.
+        dht_port: the UDP port of our node, which peers may like to know.
+        allow_private: dial addresses that are not global too, for tests and closed networks.
+        peers: patience with dialling.
+        connection: patience with a connection.
+        metadata: patience with a fetch.
+    """
+
+    def __init__(  # noqa: PLR0913 - one keyword for each section of the configuration
+        self,
+        peer_id: bytes,
+        *,
+        budget: MemoryBudget | None = None,
+        client: bytes | None = None,
+        dht_port: int | None = None,
+        allow_private: bool = False,
+        peers: PeersConfig | None = None,
+        connection: ConnectionConfig | None = None,
+        metadata: MetadataConfig | None = None,
+    ) -> None:
+        self.counters = PeersCounters()
+        self.budget = budget or MemoryBudget()
+        self._peer_id = peer_id
+        self._client = client
+        self._dht_port = dht_port
+        self._allow_private = allow_private
+        self._peers = peers or PeersConfig()
+        self._connection = connection or ConnectionConfig()
+        self._metadata = metadata or MetadataConfig()
+
+    async def fetch_metadata(
+        self,
+        address: bytes,
+        infohash: bytes,
+        *,
+        infohashes: Sequence[bytes] = (),
+        switch_to: bytes | None = None,
+        pex: PexInbox | None = None,
+    ) -> VerifiedMetadata:
+        """Ask the peer at ``address`` for the metadata of ``infohash``.
+
+        Put it under a deadline of your own; cancelled at any point, it closes its socket and gives its memory
+        back.
+
+        Args:
+            address: compact, 6 or 18 bytes.
+            infohash: the 20 bytes that the peer should know the torrent by.
+            infohashes: what the metadata may be named by, as for `MetadataFetch`.
+            switch_to: a hybrid torrent's other 20 bytes, as for `PeerConnection`.
+            pex: where peers go that this one tells of.
+
+        Raises:
+            FetchError: the peer did not give it; why is the reason.
+        """
+        try:
+            result = await self._fetch(address, infohash, infohashes, switch_to, pex)
+        except FetchError as error:
+            self.counters.failures[error.reason] += 1
+            raise
+        self.counters.fetched += 1
+        return result
+
+    async def _fetch(
+        self,
+        address: bytes,
+        infohash: bytes,
+        infohashes: Sequence[bytes],
+        switch_to: bytes | None,
+        pex: PexInbox | None,
+    ) -> VerifiedMetadata:
+        with await self._dial(address) as link:
+            self.counters.open += 1
+            connection = PeerConnection(
+                self._peer_id,
+                infohash,
+                now=trio.current_time(),
+                switch_to=switch_to,
+                client=self._client,
+                dht_port=self._dht_port,
+                config=self._connection,
+            )
+            fetch = MetadataFetch(
+                connection, self.budget, infohashes=infohashes, pex=pex, config=self._metadata
+            )
+            try:
+                while fetch.result is None:
+                    await step(link, fetch)
+            except LinkError as error:
+                stage = "" if connection.established else "_in_handshake"
+                raise FetchError(error.reason + stage, blame=error.blame) from None
+            except PeerFault as fault:
+                raise FetchError(fault.reason) from None
+            except OverBudgetError:
+                raise FetchError("over_budget", blame=False) from None
+            else:
+                return fetch.result
+            finally:
+                fetch.close()
+                self.counters.open -= 1
+
+    async def _dial(self, address: bytes) -> Link:
+        if not self._may_dial(address):
+            raise FetchError("forbidden_address", blame=False)
+        self.counters.dialled += 1
+        with trio.move_on_after(self._peers.dial_timeout):
+            try:
+                link = await dial(address)
+            except LinkError as error:
+                raise FetchError(error.reason, blame=error.blame) from None
+            self.counters.connected += 1
+            return link
+        raise FetchError("dial_timeout")
+
+    def _may_dial(self, address: bytes) -> bool:
+        port = int.from_bytes(address[-2:], "big")
+        known = port >= _SYSTEM_PORTS or port in _WEB_PORTS
+        return known and (self._allow_private or is_global(address))

@@ -1,0 +1,175 @@
+"""TCP links that drive a state machine: open one, move bytes both ways, wait no longer than the machine says.
+
+Sockets are non-blocking, and every wait is followed by one system call that cannot be cut in half, so a timer
+that interrupts the wait never loses a byte. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Final, Protocol, Self
+
+import trio
+
+from crawler.wire.compact import Family, unpack_address
+
+_RECEIVE_BYTES: Final = 32 * 1024
+_IN_PROGRESS: Final = {errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN}
+_OUR_LIMITS: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+_REASONS: Final = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "reset",
+    errno.EPIPE: "reset",
+    errno.ECONNABORTED: "reset",
+    errno.ETIMEDOUT: "dial_timeout",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETUNREACH: "unreachable",
+    errno.EACCES: "unreachable",
+    errno.EPERM: "unreachable",
+}
+
+
+class LinkError(Exception):
+    """There is no connection, or not any more.
+
+    Attributes:
+        reason: a short token to count by; ``closed`` when the other side simply closed.
+        blame: whether it is the other side's doing, not want of descriptors or memory here.
+    """
+
+    def __init__(self, reason: str, *, blame: bool = True) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.blame = blame
+
+
+class Machine(Protocol):
+    """What drives a connection: the four verbs of every state machine in `swarm/`."""
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Take bytes that arrived."""
+
+    def data_to_send(self, now: float) -> bytes:
+        """Return what is to be written now."""
+
+    def next_timer(self) -> float:
+        """Return when ``handle_timer`` is due."""
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due."""
+
+
+class Link:
+    """A connected, non-blocking TCP socket; a context manager that closes it.
+
+    Attributes:
+        unsent: bytes that the kernel had no room for.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self.unsent = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._socket.close()
+
+    def send_some(self, data: bytes) -> None:
+        """Send what the kernel takes of ``data``, and keep the rest in ``unsent``.
+
+        Raises:
+            LinkError: the other side is gone.
+        """
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise _link_error(error) from None
+        self.unsent = data[sent:]
+
+    async def wait(self) -> None:
+        """Wait until more can be sent, when something is unsent; else until something can be received."""
+        if self.unsent:
+            await trio.lowlevel.wait_writable(self._socket)
+        else:
+            await trio.lowlevel.wait_readable(self._socket)
+
+    def receive_some(self) -> bytes | None:
+        """Return what has arrived, or None if nothing has.
+
+        Raises:
+            LinkError: the other side is gone.
+        """
+        try:
+            data = self._socket.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise _link_error(error) from None
+        if not data:
+            raise LinkError("closed")
+        return data
+
+
+async def step(link: Link, machine: Machine) -> None:
+    """Send what there is to send, then wait for one thing to happen, and tell the machine.
+
+    While the other side does not read, nothing is read from it either.
+
+    Raises:
+        LinkError: the other side is gone.
+        PeerFault: the machine has enough of it.
+    """
+    while data := link.unsent or machine.data_to_send(trio.current_time()):
+        link.send_some(data)
+        if link.unsent:
+            break
+    with trio.move_on_at(machine.next_timer()) as patience:
+        await link.wait()
+    now = trio.current_time()
+    if patience.cancelled_caught:
+        machine.handle_timer(now)
+    elif not link.unsent:
+        received = link.receive_some()
+        if received is not None:
+            machine.receive_data(received, now)
+
+
+async def dial(address: bytes) -> Link:
+    """Open a TCP connection to a compact address, of either family.
+
+    Raises:
+        LinkError: the peer cannot be reached, or we are out of descriptors or ports.
+    """
+    kind = socket.AF_INET if Family.of(address) is Family.IPV4 else socket.AF_INET6
+    sock = None
+    try:
+        sock = socket.socket(kind, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        code = sock.connect_ex(unpack_address(address))
+        if code in _IN_PROGRESS:
+            await trio.lowlevel.wait_writable(sock)
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        else:
+            await trio.lowlevel.checkpoint()
+        if code:
+            raise OSError(code, "connect")  # noqa: TRY301 - one place turns codes into reasons
+    except OSError as error:
+        if sock is not None:
+            sock.close()
+        raise _link_error(error) from None
+    except BaseException:
+        if sock is not None:
+            sock.close()
+        raise
+    return Link(sock)
+
+
+def _link_error(error: OSError) -> LinkError:
+    code = error.errno or 0
+    reason = _REASONS.get(code) or "os_" + errno.errorcode.get(code, "unknown").lower()
+    return LinkError(reason, blame=code not in _OUR_LIMITS)
