@@ -75,6 +75,10 @@ class Link:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket; may be called again."""
         self._socket.close()
 
     def send_some(self, data: bytes) -> None:

@@ -31,7 +31,10 @@ class MemoryConfig:
     """How much unverified metadata may be held at once."""
 
     allowance: int = setting(
-        64 << 10, unit="bytes", help="Metadata that every fetch may hold whatever the others hold.", minimum=16384
+        64 << 10,
+        unit="bytes",
+        help="Metadata that every fetch may hold whatever the others hold.",
+        minimum=16384,
     )
     shared: int = setting(
         48 << 20,

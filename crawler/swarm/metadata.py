@@ -42,7 +42,11 @@ class MetadataConfig:
     """Patience with a peer that is to give us metadata."""
 
     max_size: int = setting(
-        10 << 20, unit="bytes", help="Peers that claim larger metadata are dropped.", minimum=1, maximum=10 << 20
+        10 << 20,
+        unit="bytes",
+        help="Peers that claim larger metadata are dropped.",
+        minimum=1,
+        maximum=10 << 20,
     )
     requests_in_flight: int = setting(
         4, unit="requests", help="Pieces of 16 KiB asked for at once from one peer.", minimum=1, maximum=16

@@ -119,6 +119,11 @@ class ServedPeer:
         self.served = 0
         self.rejected = 0
 
+    @property
+    def established(self) -> bool:
+        """Whether both handshakes are complete."""
+        return self._connection.established
+
     def receive_data(self, data: bytes, now: float) -> None:
         """Take bytes that arrived, and answer what they ask.
 
