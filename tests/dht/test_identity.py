@@ -4,7 +4,7 @@ import random
 
 import google_crc32c
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler.dht.identity import ExternalAddress, IdentityConfig, is_exempt, is_secure, secure_id
@@ -64,6 +64,7 @@ def test_each_bound_bit_matters(bit: int) -> None:
     assert not is_secure(forged.to_bytes(20, "big"), ip(address))
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 2**32), st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16))
 )

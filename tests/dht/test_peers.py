@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler.dht.peers import PeerStore, PeerStoreConfig
@@ -12,8 +12,8 @@ from crawler.wire.compact import Family, pack_address
 LIFETIME = 2700.0
 
 
-def store(**settings: int) -> PeerStore:
-    return PeerStore(PeerStoreConfig(**settings), random.Random(0))
+def store(**limits: int) -> PeerStore:
+    return PeerStore(PeerStoreConfig(**limits), random.Random(0))
 
 
 def peer(number: int, port: int = 6881) -> bytes:
@@ -208,6 +208,7 @@ ANNOUNCES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(ANNOUNCES)
 def test_conservation_and_bounds(announces: list[tuple[int, int, bool, float]]) -> None:
     """Whatever is announced, every bound holds and every announce and every peer is accounted for."""

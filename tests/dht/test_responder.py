@@ -486,7 +486,7 @@ def busy_world() -> World:
 BUSY = busy_world()
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(METHODS),
     st.dictionaries(st.sampled_from(KEYS), VALUES),

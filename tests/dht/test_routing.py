@@ -19,8 +19,8 @@ OWN = bytes.fromhex("5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401")
 GOOD_FOR = 900.0
 
 
-def table(*, exempt: bool = False, **settings: float) -> RoutingTable:
-    return RoutingTable(OWN, RoutingConfig(**settings), rng=random.Random(0), exempt_ip_limits=exempt)  # type: ignore[arg-type] # numbers of either kind
+def table(*, exempt: bool = False, **choices: float) -> RoutingTable:
+    return RoutingTable(OWN, RoutingConfig(**choices), rng=random.Random(0), exempt_ip_limits=exempt)  # type: ignore[arg-type] # numbers of either kind
 
 
 def address(number: int, port: int = 6881) -> bytes:
@@ -108,7 +108,7 @@ def crawls(draw: st.DrawFn) -> list[tuple[str, bytes, bytes, float]]:
     ]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(crawls(), st.booleans(), st.sampled_from([0, 2]))
 def test_laws_hold_whatever_happens(
     events: list[tuple[str, bytes, bytes, float]], exempt: bool, spares: int
@@ -137,6 +137,7 @@ def test_laws_hold_whatever_happens(
         assert ours.closest(target, 4, now=now) == by_distance[:4]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 999), st.integers(0, 12), st.integers(1, 20))
 def test_closest_equals_brute_force(seed: int, bits: int, count: int) -> None:
     """In a table of many depths, the closest nodes are exactly those that sorting all good ones gives."""
