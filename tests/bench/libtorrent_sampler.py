@@ -46,7 +46,7 @@ class Crawl:
     """One crawl: each node is asked once, with a random target, in the order in which nodes become known."""
 
     def __init__(self, bootstrap: tuple[str, int]) -> None:
-        parameters = lt.session_params()
+        parameters: Any = lt.session_params()
         parameters.settings = {**parameters.settings, **SETTINGS}
         self.session = lt.session(parameters)
         self.known = {bootstrap}
