@@ -42,6 +42,13 @@ class TransactionsConfig:
         10.0, unit="s", help="The adaptive timeout never rises above this.", above=0
     )
 
+    def __attrs_post_init__(self) -> None:
+        if self.longest_timeout < max(self.initial_timeout, self.shortest_timeout):
+            raise ValueError(
+                f"longest_timeout = {self.longest_timeout}: allowed is at least initial_timeout, "
+                f"{self.initial_timeout}, and shortest_timeout, {self.shortest_timeout}"
+            )
+
 
 @attrs.define(eq=False)
 class Transaction:
