@@ -12,6 +12,8 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url $(if $(UPGRADE),--upgrade)
+# The methods that report to nursery.start; ASYNC124 would forbid a test that is async only to run under Trio's clock.
+FLAKE8_ASYNC := $(VENV)/bin/flake8-async --startable-in-context-manager run,watch_signals,serve
 SECONDS_TO_CRAWL ?= 20
 
 .PHONY: help
@@ -30,7 +32,8 @@ test: lint types  ## install everything, then lint, types and all tests
 lint: $(VENV)/.dev  ## ruff (rules and format) and flake8-async
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(VENV)/bin/flake8-async $$(git ls-files 'crawler/*.py' 'tests/*.py')
+	$(FLAKE8_ASYNC) $$(git ls-files 'crawler/*.py')
+	$(FLAKE8_ASYNC) --disable ASYNC124 $$(git ls-files 'tests/*.py')
 
 .PHONY: types
 types: $(VENV)/.dev  ## mypy --strict

@@ -1,8 +1,8 @@
 """The composition root: sockets, stages, sink and the one nursery that they all run in.
 
-Start: outputs and sockets are opened first, so that a mistake is one clear line before anything was sent.
-End (duration over, SIGINT, SIGTERM, reader gone): asking stops, answers on their way are awaited for a moment,
-the outlet and the sink are drained, the state is saved. A crash of our own code leaves by the nursery.
+Start: outputs and sockets are opened first, so that a mistake is one clear line before anything is sent.
+End (duration over, SIGINT, SIGTERM, reader gone): asking stops, answers on their way are awaited a moment, the
+outlet and the sink are drained, the state is saved. A crash of our own code leaves by the nursery.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ _CHANNEL_BATCHES = 64
 _HEARTBEAT = 5.0
 _LIVE_LINE = 0.5
 _LAST_ANSWERS = 1.0
+_GC_THRESHOLDS = (100_000, 20, 50)
 _TROUBLE = {
     "bootstrap.host_not_global",
     "bootstrap.host_unresolved",
@@ -246,8 +247,11 @@ def _assemble(
             families[family] = _family_parts(shared, family, state, clock.offset)
         node_id = ids.get(listen) or random_id(secure)
         stations.append(Station(shared, families[family], listen, socket, node_id))
+    # Nearly everything that is allocated lives for one answer or for hours; looking for cycles among the
+    # hours' worth of contacts every few thousand answers would cost a tenth of the crawl.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
     return Run(
         shared=shared,
         stations=stations,

@@ -194,7 +194,7 @@ def run(config: Config) -> int:
     with log.started(config.log):
         try:
             return trio.run(app.run, config)
-        except BaseException as error:  # noqa: BLE001 - nothing of ours may end without a word in the log
+        except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:  # noqa: BLE001 - all of it is logged
             causes = list(_causes(error))
             for cause in causes:
                 if isinstance(cause, ConfigError):

@@ -38,6 +38,7 @@ _LONGEST_TEXT = 200  # characters of any one value
 _LONGEST_TRACEBACK = 64 * 1024  # characters
 _MOST_ITEMS = 200  # of one list or mapping in an event
 _DEEPEST = 4  # mappings within mappings
+_USUAL_COLUMNS = 80
 _INT64 = range(-(1 << 63), 1 << 63)
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
 
@@ -78,7 +79,7 @@ class Terminal:
             self._writer.show(_printable(text)[:width])
 
 
-_NO_TERMINAL = Terminal(None, lambda: 80)
+_NO_TERMINAL = Terminal(None, lambda: _USUAL_COLUMNS)
 _terminal = _NO_TERMINAL
 
 
@@ -250,10 +251,11 @@ def _word(value: Any) -> str:
 
 
 def _columns(stream: TextIO | None) -> int:
+    """Return how wide the terminal is; a terminal that does not know says 0."""
     try:
-        return os.get_terminal_size(stream.fileno()).columns if stream is not None else 80
+        return (os.get_terminal_size(stream.fileno()).columns if stream is not None else 0) or _USUAL_COLUMNS
     except (OSError, ValueError):
-        return 80
+        return _USUAL_COLUMNS
 
 
 def _sink(stream: TextIO | None) -> Callable[[memoryview], int]:

@@ -8,6 +8,7 @@ not one per infohash. config/records.schema.json describes the lines.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import attrs
 
@@ -73,6 +74,7 @@ class PeersFound:
 Record = InfohashesFound | PeersFound
 
 
+@lru_cache(maxsize=64)
 def timestamp(at: float) -> str:
     """Return ``at`` (seconds since 1970) as ``2026-01-02T03:04:05.678Z``."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:23] + "Z"

@@ -53,7 +53,7 @@ class Meaning:
         )
 
 
-def setting(  # noqa: PLR0913 - one keyword for each thing a setting can say
+def setting(
     default: Any,
     *,
     unit: str,

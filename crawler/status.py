@@ -30,10 +30,11 @@ def collect(
         "seconds": round(now - began, 1),
         "cpu_seconds": round(times.user + times.system, 2),
         "queries_sent": sum(n.queries_sent for n in nodes),
-        "sent": dict(sum((n.sent for n in nodes), Counter())),
+        "sent": {m.decode(): count for m, count in sum((n.sent for n in nodes), Counter()).items()},
         "answers": sum(n.answers for n in nodes),
         "refusals": sum(n.refusals for n in nodes),
         "timeouts": sum(n.timeouts for n in nodes),
+        "late_answers": sum(n.late_answers for n in nodes),
         "in_flight": sum(len(s.node.transactions) for s in stations),
         "timeout_s": [round(s.node.transactions.rtt.timeout, 3) for s in stations],
         "queries_received": sum(n.queries_in for n in nodes),
@@ -98,11 +99,12 @@ class LiveLine:
         seconds, infohashes, sent = status["seconds"], status["infohashes"], status["queries_sent"]
         then, infohashes_then, sent_then = self._last
         passed = max(seconds - then, 0.1)
+        found_rate, sent_rate = (infohashes - infohashes_then) / passed, (sent - sent_then) / passed
         self._last = (seconds, infohashes, sent)
         return (
-            f"{_clock(seconds)}  {infohashes:,} infohashes (+{(infohashes - infohashes_then) / passed:,.0f}/s)"
+            f"{_clock(seconds)}  {infohashes:,} infohashes (+{found_rate:,.0f}/s)"
             f"  {status['peers']:,} peers  {status['nodes_known']:,} nodes"
-            f"  {(sent - sent_then) / passed:,.0f} queries/s"
+            f"  {sent_rate:,.0f} queries/s"
             f"  {_share(status['answers'] + status['refusals'], status['timeouts'])} answered"
             + ("  uplink lost?" if status["uplink_lost"] else "")
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -274,6 +275,17 @@ def test_the_live_line_stays_below_the_log() -> None:
     assert text.startswith(shown + wipe)
     assert text.endswith(shown + wipe)
     assert text.count(shown) == 2
+
+
+def test_a_terminal_without_a_size_is_taken_for_a_usual_one() -> None:
+    """A terminal that says it is 0 columns wide, as some containers' do, still shows the whole line."""
+    controller, terminal = pty.openpty()
+    with os.fdopen(terminal, "w", encoding="utf-8") as stream:
+        assert os.get_terminal_size(terminal).columns == 0
+        with log.started(LogConfig(), stream):
+            log.terminal().show("status")
+            assert os.read(controller, 100).startswith(b"status")
+    os.close(controller)
 
 
 @pytest.mark.parametrize(("stream", "form"), [(io.StringIO(), "console"), (TerminalText(), "json")])

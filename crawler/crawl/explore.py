@@ -49,13 +49,6 @@ class ExploreConfig:
     )
 
 
-@attrs.define(eq=False)
-class _Known:
-    address: bytes
-    id: bytes
-    free_at: float
-
-
 class Explorer:
     """Explores over one endpoint."""
 
@@ -67,14 +60,14 @@ class Explorer:
         self._endpoint = endpoint
         self._sampler = sampler
         self._rng = rng
-        self._known: deque[_Known] = deque(maxlen=config.max_known)
+        self._known: deque[tuple[float, bytes, bytes]] = deque(maxlen=config.max_known)
         self._worth = 1.0
         self._allowance = 0.0
         self._refilled = 0.0
 
     def met(self, node_id: bytes, address: bytes, now: float) -> None:
         """The node at compact ``address`` has just answered."""
-        self._known.append(_Known(address, node_id, now + self._config.rest))
+        self._known.append((now + self._config.rest, node_id, address))
 
     def next_queries(self, count: int, rate: float, now: float) -> list[tuple[bytes, Address]]:
         """Return up to ``count`` queries, as many as exploring is worth at an overall ``rate`` per second."""
@@ -83,16 +76,15 @@ class Explorer:
         fill = QueryTemplate(_METHOD, node.id).fill
         queries: list[tuple[bytes, Address]] = []
         for _ in range(min(count, int(self._allowance))):
-            if not self._known or self._known[0].free_at > now:
+            if not self._known or self._known[0][0] > now:
                 break
-            known = self._known.popleft()
-            if budget.hold(known.address, now):
-                known.free_at = now + self._config.rest
-                self._known.append(known)
+            _, node_id, address = self._known.popleft()
+            if budget.hold(address, now):
+                self.met(node_id, address, now)
                 continue
-            where = unpack_address(known.address)
-            tid = node.open_query(where, known.address, _METHOD, self, known, now)
-            queries.append((fill(self._target(known.id), tid), where))
+            where = unpack_address(address)
+            tid = node.open_query(where, address, _METHOD, self, None, now)
+            queries.append((fill(self._target(node_id), tid), where))
         self._allowance -= len(queries)
         self.asked += len(queries)
         return queries
@@ -104,9 +96,7 @@ class Explorer:
             family = self._endpoint.node.family
             new = self._sampler.learn(split_nodes(outcome.response.body.get(family.nodes_key), family))
             self.found += new
-            known: _Known = outcome.transaction.context
-            known.free_at = now + self._config.rest
-            self._known.append(known)
+            self.met(outcome.response.id, outcome.transaction.compact, now)
         self._worth += _LEARNING * (min(new, 1) - self._worth)
 
     def _refill(self, rate: float, now: float) -> None:

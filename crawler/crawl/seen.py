@@ -1,13 +1,14 @@
 """Which infohashes were seen before: exact for the recent ones, a Bloom filter for the rest.
 
-Most of what a crawl is given it was given minutes ago, so a plain set answers that first. What the set forgot
-is looked up in two generations of a filter: when the younger has taken `capacity` infohashes it becomes the
-elder and the elder is forgotten. Memory is therefore fixed by the settings, in bytes about
+Most of what a crawl is given it was given minutes ago, so a plain set answers that first. When half of it is
+full, its content passes little by little into a filter, of which there are two generations: when the younger
+has taken `capacity` infohashes it becomes the elder and the elder is forgotten. Memory is therefore fixed by
+the settings, in bytes about
 
     121 * recent + 2 * capacity * 1.44 * log2(2 / error_rate) / 8
 
 and a new infohash is taken for an old one with a probability of at most `error_rate`. An infohash forgotten
-with its generation is emitted again when it is next seen; one that keeps being seen is never forgotten.
+with its generation is emitted again when it is next seen; one that is seen again before is kept.
 """
 
 from __future__ import annotations
@@ -37,8 +38,11 @@ class SeenConfig:
         1e-6, unit="", help="Chance that a new infohash is taken for an old one.", above=0, maximum=0.01
     )
     recent: int = setting(
-        250_000, unit="infohashes", help="Remembered exactly as well, 121 bytes each.", minimum=1000
+        500_000, unit="infohashes", help="Remembered exactly as well, 121 bytes each.", minimum=1000
     )
+
+
+_HANDED_OVER_AT_ONCE = 64
 
 
 class Seen:
@@ -47,9 +51,9 @@ class Seen:
     def __init__(self, config: SeenConfig) -> None:
         """Remember nothing yet."""
         self._config = config
-        self._young_recent: set[bytes] = set()
-        self._old_recent: set[bytes] = set()
-        self._young = self._filter()
+        self._recent: set[bytes] = set()
+        self._leaving: set[bytes] = set()
+        self._young: Bloom | None = None
         self._old: Bloom | None = None
         self._in_young = 0
         self.total = 0
@@ -57,33 +61,42 @@ class Seen:
 
     def sift(self, infohashes: Iterable[bytes]) -> list[bytes]:
         """Remember ``infohashes`` (20 bytes each) and return those that were not known, in their order."""
-        young, old = self._young_recent, self._old_recent
-        unsure = [infohash for infohash in infohashes if infohash not in young and infohash not in old]
-        return [infohash for infohash in unsure if self._is_new(infohash)] if unsure else unsure
+        recent = self._recent
+        unsure = [infohash for infohash in infohashes if infohash not in recent]
+        if not unsure:
+            return unsure
+        before = len(recent)
+        recent.update(unsure)
+        if len(recent) - before != len(unsure):
+            unsure = list(dict.fromkeys(unsure))
+        if self._leaving or self._young is not None:
+            unsure = [infohash for infohash in unsure if not self._knew(infohash)]
+            self._hand_over(_HANDED_OVER_AT_ONCE)
+        if len(recent) >= self._config.recent // 2:
+            self._hand_over(len(self._leaving))
+            self._leaving, self._recent = recent, set()
+        self.total += len(unsure)
+        return unsure
 
-    def _is_new(self, infohash: bytes) -> bool:
-        if infohash in self._young_recent:
-            return False
-        self._remember_exactly(infohash)
-        if infohash in self._young:
-            return False
-        known = self._old is not None and infohash in self._old
-        self._remember(infohash)
-        if not known:
-            self.total += 1
-        return not known
+    def _knew(self, infohash: bytes) -> bool:
+        """Whether the filter, or what is on its way there, holds ``infohash``."""
+        if infohash in self._leaving:
+            return True
+        if self._young is not None and infohash in self._young:
+            return True
+        return self._old is not None and infohash in self._old
 
-    def _remember_exactly(self, infohash: bytes) -> None:
-        if len(self._young_recent) >= self._config.recent // 2:
-            self._old_recent, self._young_recent = self._young_recent, set()
-        self._young_recent.add(infohash)
-
-    def _remember(self, infohash: bytes) -> None:
-        if self._in_young >= self._config.capacity:
-            self.generations_forgotten += self._old is not None
-            self._old, self._young, self._in_young = self._young, self._filter(), 0
-        self._young.add(infohash)
-        self._in_young += 1
+    def _hand_over(self, count: int) -> None:
+        """Let up to ``count`` infohashes pass from the set that is leaving into the filter."""
+        leaving = self._leaving
+        for _ in range(min(count, len(leaving))):
+            infohash = leaving.pop()
+            if self._young is None or self._in_young >= self._config.capacity:
+                self.generations_forgotten += self._old is not None
+                self._old, self._young, self._in_young = self._young, self._filter(), 0
+            if infohash not in self._young:
+                self._young.add(infohash)
+                self._in_young += 1
 
     def _filter(self) -> Bloom:
         return Bloom(self._config.capacity, self._config.error_rate / 2)

@@ -50,11 +50,10 @@ class BucketList:
         """Return the bucket whose range ``key`` lies in."""
         return self.by_length[(self.own_key ^ key).bit_length()]
 
-    def split(self) -> tuple[Bucket, Bucket]:
+    def split(self) -> None:
         """Divide the last bucket: who shares one more bit with us moves into a new one.
 
-        Returns:
-            Both halves, the farther first; either may have free places and spares for them now.
+        It has no spares, since they wait only where nothing can split.
         """
         far = self.nearest
         near = Bucket(changed=far.changed, refreshed=far.refreshed)
@@ -64,10 +63,6 @@ class BucketList:
         for node in [node for node in far.nodes if self.of(node.key) is near]:
             far.remove(node)
             near.add(node)
-        for node in [node for node in far.spares if self.of(node.key) is near]:
-            far.remove(node)
-            near.add_spare(node)
-        return far, near
 
     def groups_by_distance(self, key: int) -> Iterator[list[RoutingNode]]:
         """Yield the members in groups, every node of one closer to ``key`` than all of the next.

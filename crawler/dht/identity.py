@@ -93,6 +93,9 @@ class IdentityConfig:
     vote_lifetime: float = setting(
         3600.0, unit="s", help="How long a network's word on our address counts.", above=0
     )
+    vote_pause: float = setting(
+        0.1, unit="s", help="Once an address is believed in, votes are taken at most this often.", minimum=0
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.quorum > self.max_votes:
@@ -101,12 +104,16 @@ class IdentityConfig:
 
 @attrs.frozen
 class ExternalAddressStatistics:
-    """What an :class:`ExternalAddress` has heard: ``heard`` = ``counted`` + ``ignored``."""
+    """What an :class:`ExternalAddress` holds (``votes``) and what it made of the votes that came.
+
+    Each was either ``counted``, or ``ignored`` because it is no public address of our family, or ``skipped``
+    because it came too soon after the one before.
+    """
 
     votes: int
-    heard: int
     counted: int
     ignored: int
+    skipped: int
 
 
 class ExternalAddress:
@@ -114,7 +121,8 @@ class ExternalAddress:
 
     One network (/24, IPv6 /64) has one vote, its latest, so that a single operator cannot outvote the rest.
     A belief stays until a majority holds another. The window slides: when it is full, the oldest vote falls
-    out, whatever it says.
+    out, whatever it says. Once there is a belief, most votes are skipped unread: a crawl hears thousands a
+    second, and a window that lasts some seconds is harder to fill for a liar than one of milliseconds.
     """
 
     def __init__(self, config: IdentityConfig | None = None) -> None:
@@ -123,8 +131,8 @@ class ExternalAddress:
         self._votes: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
         self._tally: Counter[bytes] = Counter()
         self._current: bytes | None = None
-        self._heard = 0
-        self._ignored = 0
+        self._next_vote = float("-inf")
+        self._counted = self._ignored = self._skipped = 0
 
     @property
     def current(self) -> bytes | None:
@@ -139,7 +147,9 @@ class ExternalAddress:
             voter: compact address of the node that answered; the answer must have matched a query.
             now: seconds.
         """
-        self._heard += 1
+        if now < self._next_vote:
+            self._skipped += 1
+            return
         ip = ip_of(observed) if len(observed) in {6, 18} else observed
         if len(ip) != len(voter) - 2 or is_exempt(ip):
             self._ignored += 1
@@ -148,14 +158,16 @@ class ExternalAddress:
         self._withdraw(network)
         self._votes[network] = ip, now
         self._tally[ip] += 1
+        self._counted += 1
         self._forget_old(now)
         if len(self._votes) >= self._config.quorum and 2 * self._tally[ip] > len(self._votes):
             self._current = ip
+        if self._current is not None:
+            self._next_vote = now + self._config.vote_pause
 
     def statistics(self) -> ExternalAddressStatistics:
         """Return what was heard so far."""
-        counted = self._heard - self._ignored
-        return ExternalAddressStatistics(len(self._votes), self._heard, counted, self._ignored)
+        return ExternalAddressStatistics(len(self._votes), self._counted, self._ignored, self._skipped)
 
     def _withdraw(self, network: bytes) -> None:
         vote = self._votes.pop(network, None)

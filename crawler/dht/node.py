@@ -42,9 +42,10 @@ class NodeCounters:
     answers: int = 0
     refusals: int = 0
     timeouts: int = 0
+    late_answers: int = 0
     queries_sent: int = 0
     bytes_out: int = 0
-    sent: Counter[str] = attrs.field(factory=Counter)
+    sent: Counter[bytes] = attrs.field(factory=Counter)
     dropped: Counter[str] = attrs.field(factory=Counter)
 
 
@@ -106,7 +107,7 @@ class Node:
     ) -> bytes:
         """Open a transaction for a query that the caller is about to send; returns its id."""
         self.counters.queries_sent += 1
-        self.counters.sent[method.decode()] += 1
+        self.counters.sent[method] += 1
         return self.transactions.open(address, compact, method, owner, context, now)
 
     def handle_timer(self, now: float) -> None:
@@ -136,6 +137,8 @@ class Node:
             self._events.append(TimedOut(transaction))
             return
         self.counters.answers += 1
+        if transaction.late:
+            self.counters.late_answers += 1
         rtt = now - transaction.sent
         self.transactions.rtt.measured(rtt)
         doubtful = self.table.heard(message.id, transaction.compact, now)

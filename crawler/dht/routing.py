@@ -355,8 +355,7 @@ class RoutingTable:
                 return None
             if bucket is not self._buckets.nearest or len(self._buckets) >= self._config.max_buckets:
                 return self._wait(bucket, node, now)
-            for half in self._buckets.split():
-                self._promote(half, now)
+            self._buckets.split()
 
     def _wait(self, bucket: Bucket, node: RoutingNode, now: float) -> RoutingNode | None:
         """Keep ``node`` as a spare of a full bucket; returns the member whose silence may make room."""

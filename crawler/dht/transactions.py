@@ -42,6 +42,13 @@ class TransactionsConfig:
         10.0, unit="s", help="The adaptive timeout never rises above this.", above=0
     )
 
+    def __attrs_post_init__(self) -> None:
+        if self.longest_timeout < max(self.initial_timeout, self.shortest_timeout):
+            raise ValueError(
+                f"longest_timeout = {self.longest_timeout}: allowed is at least initial_timeout, "
+                f"{self.initial_timeout}, and shortest_timeout, {self.shortest_timeout}"
+            )
+
 
 @attrs.define(eq=False)
 class Transaction:
@@ -55,6 +62,7 @@ class Transaction:
         owner: whoever is told of the outcome; opaque here.
         context: what the owner wants to have beside the outcome; opaque here.
         sent: when, in seconds.
+        late: whether its owner has been told that it timed out; a late answer is still an answer.
     """
 
     tid: bytes
@@ -64,6 +72,7 @@ class Transaction:
     owner: Any
     context: Any
     sent: float
+    late: bool = False
 
 
 class Transactions:
@@ -75,11 +84,15 @@ class Transactions:
         self._rng = rng
         self._open: dict[bytes, Transaction] = {}
         self._order: deque[Transaction] = deque()
+        self._late: deque[Transaction] = deque()
+        self._late_open = 0
+        self._longest = config.longest_timeout
         self._pool: list[bytes] = []
         self.rtt = RttEstimator(config.initial_timeout, config.shortest_timeout, config.longest_timeout)
 
     def __len__(self) -> int:
-        return len(self._open)
+        """Return how many queries are in flight, without those given up but still open to a late answer."""
+        return len(self._open) - self._late_open
 
     @property
     def room(self) -> int:
@@ -101,35 +114,33 @@ class Transactions:
         transaction = self._open.get(tid)
         if transaction is None or transaction.address != address:
             return None
-        if now - transaction.sent > self.rtt.timeout:
+        if now - transaction.sent > self._longest:
             return None
         del self._open[tid]
+        self._late_open -= transaction.late
         return transaction
 
     def expire(self, now: float) -> list[Transaction]:
-        """Close and return the transactions whose deadline has passed."""
+        """Return the transactions whose timeout has passed since the last call.
+
+        They stay open to a late answer until the longest timeout has passed too.
+        """
         order, still_open = self._order, self._open
         latest = now - self.rtt.timeout
         overdue = []
         while order and order[0].sent < latest:
             transaction = order.popleft()
             if still_open.get(transaction.tid) is transaction:
-                del still_open[transaction.tid]
+                transaction.late = True
                 overdue.append(transaction)
-        while order and order[0].tid not in still_open:
-            order.popleft()
+        self._late.extend(overdue)
+        self._late_open += len(overdue)
+        while self._late and self._late[0].sent < now - self._longest:
+            transaction = self._late.popleft()
+            if still_open.get(transaction.tid) is transaction:
+                del still_open[transaction.tid]
+                self._late_open -= 1
         return overdue
-
-    def next_expiry(self) -> float | None:
-        """When :meth:`expire` next has something to do, or None when nothing is in flight."""
-        return self._order[0].sent + self.rtt.timeout if self._order else None
-
-    def abandon(self) -> list[Transaction]:
-        """Close and return everything in flight, as at the end of the run."""
-        abandoned = list(self._open.values())
-        self._open.clear()
-        self._order.clear()
-        return abandoned
 
     def _draw(self) -> bytes:
         while True:

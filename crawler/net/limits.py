@@ -163,6 +163,8 @@ class QueryBudget:
     def reconfigure(self, config: LimitsConfig) -> None:
         """Take the overall rates of ``config`` from now on."""
         fresh = config.max_new_destinations or config.max_rate
+        # Without a limit of its own it could never bind before the overall rate: then it is not even counted.
+        self._limits_destinations = fresh < config.max_rate
         bytes_out = config.max_bytes_out or 400 * config.max_rate
         bytes_in = config.max_bytes_in or 1500 * config.max_rate
         self._queries.set_rate(config.max_rate, config.max_rate * config.burst)
@@ -193,6 +195,17 @@ class QueryBudget:
         if wait:
             self.held_back["prefix"] += 1
             return wait
+        if self._limits_destinations:
+            wait = self._admit_destination(address, now)
+            if wait:
+                return wait
+        self._ips.take(ip, now)
+        self._prefixes.take(prefix, now)
+        self._queries.take(1, now)
+        return 0.0
+
+    def _admit_destination(self, address: bytes, now: float) -> float:
+        """Seconds until ``address`` may be contacted; 0 takes it from the budget if it is a new one."""
         if address not in self._recent:
             wait = self._destinations.wait(1, now)
             if wait:
@@ -200,9 +213,6 @@ class QueryBudget:
                 return wait
             self._destinations.take(1, now)
         self._recent.add(address, now)
-        self._ips.take(ip, now)
-        self._prefixes.take(prefix, now)
-        self._queries.take(1, now)
         return 0.0
 
     def sent(self, size: int, now: float) -> None:

@@ -1,8 +1,8 @@
 """Compact addresses to text and back, without the socket module.
 
-A compact address is ``ip ‖ port``, big endian: 6 bytes for IPv4, 18 for IPv6 (BEP 5, BEP 32). Text is what the
-kernel would give: dotted decimal, or RFC 5952 with the mixed notation of ``inet_ntop``. Both directions of IPv4
-go through tables because every datagram that comes or goes pays for one of them.
+A compact address is ``ip ‖ port``, big endian: 6 bytes for IPv4, 18 for IPv6 (BEP 5, BEP 32). Text is what
+the kernel would give: dotted decimal, or RFC 5952 with the mixed notation of `inet_ntop`. IPv4 goes through
+tables in both directions, because every datagram that comes or goes pays for one of them.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ IPV4_COMPACT_BYTES = 6
 IPV6_COMPACT_BYTES = 18
 
 _PORT_MAX = 0xFFFF
-_IPV6_WORDS = 8
-_MAPPED_MARK = 0xFFFF
-_COMPATIBLE_ZEROS, _MAPPED_ZEROS = 6, 5
+_IPV6_GROUPS = 8
+_IPV6_IP_BYTES = 16
 
 _OCTET_TEXT = tuple(str(value) for value in range(256))
 _OCTET_VALUE = {text: value for value, text in enumerate(_OCTET_TEXT)}
 _PACK_IPV4 = struct.Struct(">BBBBH").pack
-_UNPACK_IPV6 = struct.Struct(">8HH").unpack
-_HEX_WORD = re.compile(r"[0-9A-Fa-f]{1,4}", re.ASCII)
 _PORT_TEXT = re.compile(r"[0-9]{1,5}", re.ASCII)
+_ZERO_GROUPS = tuple(":0" * count for count in range(_IPV6_GROUPS + 1))
+_PADDING = ("", "000", "00", "0", "")
+# How many groups of zeros stand before an embedded IPv4 address: "::1.2.3.4", and "::ffff:1.2.3.4".
+_COMPATIBLE_ZEROS, _MAPPED_ZEROS, _MAPPED_MARK = 6, 5, ":ffff:"
 
 
 def pack_address(address: Address) -> bytes:
@@ -95,66 +96,52 @@ def parse_address(text: str) -> Address:
 def _unpack_ipv6(compact: bytes) -> Address:
     if len(compact) != IPV6_COMPACT_BYTES:
         raise ValueError(f"a compact address has 6 or 18 bytes, not {len(compact)}")
-    *words, port = _UNPACK_IPV6(compact)
-    text = ":".join([f"{word:x}" for word in words])
-    if 0 not in words:
-        return text, port
-    start, length = _longest_zero_run(words)
-    if length < 2:  # noqa: PLR2004 - RFC 5952 §4.2.2: one group of zeros is written out
-        return text, port
-    if start == 0 and _ends_as_ipv4(words, length):
-        a, b, c, d = compact[12:16]
-        mark = "ffff:" if length == _MAPPED_ZEROS else ""
-        return f"::{mark}{a}.{b}.{c}.{d}", port
-    head = ":".join([f"{word:x}" for word in words[:start]])
-    tail = ":".join([f"{word:x}" for word in words[start + length :]])
-    return f"{head}::{tail}", port
-
-
-def _longest_zero_run(words: list[int]) -> tuple[int, int]:
-    """Where the first longest run of zero groups starts, and how long it is (RFC 5952 §4.2.3)."""
-    best_start = best = run = 0
-    for index, word in enumerate(words):
-        run = 0 if word else run + 1
-        if run > best:
-            best, best_start = run, index - run + 1
-    return best_start, best
-
-
-def _ends_as_ipv4(words: list[int], zeros: int) -> bool:
-    """Whether `inet_ntop` writes the last two groups in dotted decimal: v4-mapped and v4-compatible."""
-    return zeros == _COMPATIBLE_ZEROS or (zeros == _MAPPED_ZEROS and words[_MAPPED_ZEROS] == _MAPPED_MARK)
+    port = compact[16] << 8 | compact[17]
+    text = ":" + compact[:16].hex(":", 2)
+    # Each replacement takes one leading zero off every group; a group keeps its fourth character.
+    text = text.replace(":0", ":").replace(":0", ":").replace(":0", ":")
+    if ":0:0" not in text:  # one group of zeros alone is written out, RFC 5952 §4.2.2
+        return text[1:], port
+    count = 2
+    while count < _IPV6_GROUPS and _ZERO_GROUPS[count + 1] in text:
+        count += 1
+    start = text.index(_ZERO_GROUPS[count])  # the first of equally long runs, §4.2.3
+    tail = text[start + 2 * count :]
+    if start == 0 and (
+        count == _COMPATIBLE_ZEROS or (count == _MAPPED_ZEROS and tail.startswith(_MAPPED_MARK))
+    ):
+        mark = _MAPPED_MARK[1:] if count == _MAPPED_ZEROS else ""
+        return f"::{mark}{compact[12]}.{compact[13]}.{compact[14]}.{compact[15]}", port
+    return f"{text[1:start]}::{tail[1:]}", port
 
 
 def _pack_ipv6(host: str) -> bytes:
     """The 16 bytes of an IPv6 literal, in any of the forms of RFC 4291 §2.2."""
+    if "." in host:
+        host = _without_dots(host)
     head, gap, tail = host.partition("::")
-    left = _groups(head, last=not gap)
-    right = _groups(tail, last=True)
-    missing = 2 * _IPV6_WORDS - len(left) - len(right)
-    if missing < 2 if gap else missing != 0:
+    left = head.split(":") if head else []
+    right = tail.split(":") if tail else []
+    missing = _IPV6_GROUPS - len(left) - len(right)
+    if (missing < 1) if gap else missing:
         raise ValueError(f"not an address literal: {host!r}")
-    return left + bytes(missing) + right
-
-
-def _groups(text: str, *, last: bool) -> bytes:
-    """The bytes of colon-separated hex groups; where `last`, the final one may be dotted decimal."""
-    if not text:
-        return b""
-    groups = text.split(":")
-    packed = b""
-    if last and "." in groups[-1]:
-        packed = _pack_dotted(groups.pop())
-    for group in reversed(groups):
-        if not _HEX_WORD.fullmatch(group):
-            raise ValueError(f"not an address literal: {text!r}")
-        packed = int(group, 16).to_bytes(2, "big") + packed
+    try:
+        # A group that is empty or too long has no padding; white space, which fromhex skips, leaves bytes
+        # short.
+        digits = "".join([_PADDING[len(group)] + group for group in [*left, *["0"] * missing, *right]])
+        packed = bytes.fromhex(digits)
+    except (ValueError, IndexError):
+        packed = b""
+    if len(packed) != _IPV6_IP_BYTES:
+        raise ValueError(f"not an address literal: {host!r}")
     return packed
 
 
-def _pack_dotted(text: str) -> bytes:
+def _without_dots(host: str) -> str:
+    """The same literal with the dotted decimal at its end turned into two groups."""
+    before, colon, dotted = host.rpartition(":")
     try:
-        a, b, c, d = (_OCTET_VALUE[octet] for octet in text.split("."))
+        a, b, c, d = (_OCTET_VALUE[octet] for octet in dotted.split("."))
     except (ValueError, KeyError):
-        raise ValueError(f"not an address literal: {text!r}") from None
-    return bytes((a, b, c, d))
+        raise ValueError(f"not an address literal: {host!r}") from None
+    return f"{before}{colon}{a << 8 | b:x}:{c << 8 | d:x}"

@@ -1,8 +1,8 @@
 """Compact addresses, nodes and peers: BEP 5 and BEP 32's packed forms, split into values and joined again.
 
-A compact address stays the daemon's name for a socket address until it is written out: 6 bytes for IPv4, 18 for
-IPv6, ``ip ‖ port``, big endian. The splitters take what a stranger put into a message, of any type, and give
-what can be used of it; they never raise. Text forms live in `address_text`, the martian filter in
+A compact address stays the daemon's name for a socket address until it is written out: 6 bytes for IPv4, 18
+for IPv6, ``ip ‖ port``, big endian. The splitters take what a stranger put into a message, of any type, and
+give what can be used of it; they never raise. Text forms live in `address_text`, the martian filter in
 `global_addresses`; both are re-exported here because users think of them as one thing.
 """
 
@@ -85,9 +85,8 @@ def split_nodes(blob: object, family: Family) -> list[tuple[bytes, bytes]]:
 
     Whole entries only: a broken tail is left out (krpc.md §11 row 14).
     """
-    if blob.__class__ is not bytes:
+    if not isinstance(blob, bytes):
         return []
-    assert isinstance(blob, bytes)
     rest = len(blob) % family.node_bytes
     return list(family.iter_nodes(blob[:-rest] if rest else blob))
 
@@ -100,13 +99,14 @@ def join_nodes(nodes: Iterable[tuple[bytes, bytes]]) -> bytes:
 def split_peers(values: object, source: Family) -> list[bytes]:
     """The compact addresses in a get_peers answer's `values`; [] where nothing of it can be used.
 
-    6- and 18-byte strings may be mixed (BEP 32); strings of other lengths are skipped. What came over IPv4 may be
-    old mainline's form, one string of 6·n bytes, bare or alone in its list (krpc.md §11 rows 11 and 12).
+    6- and 18-byte strings may be mixed (BEP 32); strings of other lengths are skipped. What came over IPv4
+    may be old mainline's form, one string of 6·n bytes, bare or alone in its list (krpc.md §11 rows 11 and
+    12).
     """
     if isinstance(values, list):
         if len(values) == 1 and source is _IPV4:
-            return _split_mainline(values[0]) if values else []
-        return [value for value in values if value.__class__ is bytes and len(value) in _PEER_SIZES]
+            return _split_mainline(values[0])
+        return [value for value in values if isinstance(value, bytes) and len(value) in _PEER_SIZES]
     return _split_mainline(values) if source is _IPV4 else []
 
 
@@ -115,9 +115,8 @@ def split_samples(samples: object) -> tuple[bytes, ...] | None:
 
     An empty string gives an empty tuple: the node speaks BEP 51 and has nothing.
     """
-    if samples.__class__ is not bytes:
+    if not isinstance(samples, bytes):
         return None
-    assert isinstance(samples, bytes)
     count, rest = divmod(len(samples), _ID_BYTES)
     if rest:
         return None

@@ -1,7 +1,7 @@
 """Which addresses the public Internet can reach: the door that a rumour must pass before we send to it.
 
-Everything that is not globally routable unicast is refused: the IANA special-purpose registries for IPv4 and
-IPv6 (RFC 6890 and its updates), and the forms that smuggle an IPv4 address inside an IPv6 one. Sent to such an
+Everything but globally routable unicast is refused: the IANA special-purpose registries for IPv4 and IPv6
+(RFC 6890 and its updates), and the forms that smuggle an IPv4 address inside an IPv6 one. Sent to such an
 address, a datagram would hit somebody's inner network or nobody at all.
 """
 
@@ -10,50 +10,44 @@ from __future__ import annotations
 _IPV4_COMPACT_BYTES, _IPV6_COMPACT_BYTES = 6, 18
 _NEVER, _ALWAYS, _LOOK_CLOSER = 0, 1, 2
 
-_NEVER_GLOBAL_FIRST_OCTETS = (0, 10, 127, *range(224, 256))
-# (prefix, significant bits); only blocks longer than one octet.
+# (first and last value of the leading 16 bits); 240/4 holds the broadcast address too.
 _RESERVED_IPV4 = (
-    ((100, 64), 10),  # shared address space of carrier-grade NAT, RFC 6598
-    ((169, 254), 16),  # link-local, RFC 3927
-    ((172, 16), 12),  # private, RFC 1918
-    ((192, 0, 0), 24),  # protocol assignments, RFC 6890
-    ((192, 0, 2), 24),  # documentation, RFC 5737
-    ((192, 88, 99), 24),  # 6to4 relays, RFC 7526
-    ((192, 168), 16),  # private, RFC 1918
-    ((198, 18), 15),  # benchmarking, RFC 2544
-    ((198, 51, 100), 24),  # documentation, RFC 5737
-    ((203, 0, 113), 24),  # documentation, RFC 5737
+    (0x0000, 0x00FF),  # 0/8: this network, RFC 791
+    (0x0A00, 0x0AFF),  # 10/8: private, RFC 1918
+    (0x6440, 0x647F),  # 100.64/10: carrier-grade NAT, RFC 6598
+    (0x7F00, 0x7FFF),  # 127/8: loopback, RFC 1122
+    (0xA9FE, 0xA9FE),  # 169.254/16: link-local, RFC 3927
+    (0xAC10, 0xAC1F),  # 172.16/12: private, RFC 1918
+    (0xC0A8, 0xC0A8),  # 192.168/16: private, RFC 1918
+    (0xC612, 0xC613),  # 198.18/15: benchmarking, RFC 2544
+    (0xE000, 0xFFFF),  # 224/3: multicast, RFC 5771, and reserved, RFC 1112
 )
-# Within 2000::/3, the only block that IANA hands out for global unicast.
+_RESERVED_IPV4_24 = frozenset(
+    (
+        bytes((192, 0, 0)),  # protocol assignments, RFC 6890
+        bytes((192, 0, 2)),  # documentation, RFC 5737
+        bytes((192, 88, 99)),  # 6to4 relays, RFC 7526
+        bytes((198, 51, 100)),  # documentation, RFC 5737
+        bytes((203, 0, 113)),  # documentation, RFC 5737
+    )
+)
+# (first and last value of the leading 32 bits), within 2000::/3, all that is handed out for global unicast.
 _RESERVED_IPV6 = (
-    ((0x20, 0x01, 0x00, 0x00), 23),  # protocol assignments: Teredo, ORCHID, benchmarking …, RFC 2928
-    ((0x20, 0x01, 0x0D, 0xB8), 32),  # documentation, RFC 3849
-    ((0x20, 0x02), 16),  # 6to4: an IPv4 address inside, RFC 3056
-    ((0x3F, 0xFE), 16),  # the former 6bone, RFC 3701
-    ((0x3F, 0xFF, 0x00), 20),  # documentation, RFC 9637
+    (0x2001_0000, 0x2001_01FF),  # 2001::/23: Teredo, benchmarking, ORCHID and their like, RFC 2928
+    (0x2001_0DB8, 0x2001_0DB8),  # 2001:db8::/32: documentation, RFC 3849
+    (0x2002_0000, 0x2002_FFFF),  # 2002::/16: 6to4, an IPv4 address inside, RFC 3056
+    (0x3FFE_0000, 0x3FFE_FFFF),  # 3ffe::/16: the former 6bone, RFC 3701
+    (0x3FFF_0000, 0x3FFF_0FFF),  # 3fff::/20: documentation, RFC 9637
 )
-
-
-def _spans(blocks: tuple[tuple[tuple[int, ...], int], ...], size: int) -> list[tuple[int, int]]:
-    """Each block as the first and last value of an address's leading `size` bytes."""
-    spans = []
-    for prefix, bits in blocks:
-        low = int.from_bytes(bytes(prefix).ljust(size, b"\0"), "big")
-        spans.append((low, low | (1 << (8 * size - bits)) - 1))
-    return spans
-
-
-_IPV4_SPANS = _spans(_RESERVED_IPV4, 4)
-_IPV6_SPANS = _spans(_RESERVED_IPV6, 4)
 
 
 def _verdicts() -> bytes:
-    """For each first octet of an IPv4 address: never global, always, or to be looked at closer."""
-    table = bytearray([_ALWAYS]) * 256
-    for prefix, _bits in _RESERVED_IPV4:
-        table[prefix[0]] = _LOOK_CLOSER
-    for octet in _NEVER_GLOBAL_FIRST_OCTETS:
-        table[octet] = _NEVER
+    """For each value of an IPv4 address's first two bytes: never global, always, or look at the third."""
+    table = bytearray([_ALWAYS]) * 0x10000
+    for low, high in _RESERVED_IPV4:
+        table[low : high + 1] = bytes([_NEVER]) * (high + 1 - low)
+    for prefix in _RESERVED_IPV4_24:
+        table[prefix[0] << 8 | prefix[1]] = _LOOK_CLOSER
     return bytes(table)
 
 
@@ -63,23 +57,19 @@ _VERDICT = _verdicts()
 def is_global(compact: bytes) -> bool:
     """Whether a compact address (6 or 18 bytes) may be sent to.
 
-    False for ports 0 and 1 (nothing listens on 0; 1 is a well-known bug of old clients, krpc.md §11 row 16) and
-    for everything but globally routable unicast: private, loopback, link-local, multicast, documentation,
-    carrier-grade NAT, 6to4, Teredo, NAT64, v4-mapped …
+    False for ports 0 and 1 (nothing listens on 0; 1 comes from a bug of old clients, krpc.md §11 row 16)
+    and for everything but globally routable unicast: private, loopback, link-local, multicast,
+    documentation, carrier-grade NAT, 6to4, Teredo, NAT64, v4-mapped and more.
     """
     if len(compact) == _IPV4_COMPACT_BYTES:
-        verdict = _VERDICT[compact[0]]
-        if verdict == _LOOK_CLOSER:
-            verdict = _outside(_IPV4_SPANS, compact)
-        return bool(verdict) and (compact[5] > 1 or compact[4] > 0)
-    return (
-        len(compact) == _IPV6_COMPACT_BYTES
-        and compact[0] >> 5 == 1
-        and (compact[17] > 1 or compact[16] > 0)
-        and _outside(_IPV6_SPANS, compact)
-    )
-
-
-def _outside(spans: list[tuple[int, int]], compact: bytes) -> bool:
+        verdict = _VERDICT[compact[0] << 8 | compact[1]]
+        if verdict == _NEVER or (verdict == _LOOK_CLOSER and compact[:3] in _RESERVED_IPV4_24):
+            return False
+        return compact[4] > 0 or compact[5] > 1
+    if len(compact) != _IPV6_COMPACT_BYTES or compact[0] >> 5 != 1:
+        return False
     head = int.from_bytes(compact[:4], "big")
-    return not any(low <= head <= high for low, high in spans)
+    for low, high in _RESERVED_IPV6:
+        if low <= head <= high:
+            return False
+    return compact[16] > 0 or compact[17] > 1

@@ -1,10 +1,10 @@
 """KRPC messages (BEP 5): what a datagram says, as one of three records, tolerant as krpc.md §11 asks.
 
-Decoding looks at the envelope only: kind, transaction id, sender's id, and that every integer of the body is a
-sane one. What a body's keys mean is for whoever asked. Encoding is in `krpc_encode`, re-exported here.
+Decoding looks at the envelope only: kind, transaction id, sender's id, and that every integer of the body
+is a sane one. What a body's keys mean is for whoever asked. Encoding is in `krpc_encode`, re-exported here.
 
-The records are attrs.define, not frozen, because a frozen one costs 0.4 µs more in the making and every datagram
-makes one; nobody changes them after that.
+The records are values, and nobody changes them. They are not frozen because that makes one cost 0.3 µs
+more, and every datagram makes one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from crawler.wire.krpc_encode import (
     ping,
     response,
     sample_infohashes,
-    target_template,
 )
 
 __all__ = [
@@ -45,7 +44,6 @@ __all__ = [
     "ping",
     "response",
     "sample_infohashes",
-    "target_template",
 ]
 
 _ID_BYTES = 20

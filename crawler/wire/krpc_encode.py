@@ -58,7 +58,7 @@ def get_peers(
     noseed: bool = False,
     read_only: bool = False,
 ) -> bytes:
-    """A `get_peers` query (BEP 5); `scrape` asks for the swarm's size, `noseed` for downloaders only (BEP 33)."""
+    """A `get_peers` query (BEP 5); `scrape` asks for swarm sizes, `noseed` for no seeds (BEP 33)."""
     args: dict[bytes, Any] = {b"id": id, b"info_hash": info_hash}
     if noseed:
         args[b"noseed"] = 1
@@ -69,7 +69,7 @@ def get_peers(
     return _query(tid, b"get_peers", args, read_only)
 
 
-def announce_peer(
+def announce_peer(  # noqa: PLR0913 - BEP 5 and BEP 33 have that many arguments
     tid: bytes,
     id: bytes,
     info_hash: bytes,
@@ -80,7 +80,7 @@ def announce_peer(
     seed: bool | None = None,
     read_only: bool = False,
 ) -> bytes:
-    """An `announce_peer` query (BEP 5); `implied_port` lets the receiver use the UDP port, `seed` is BEP 33's."""
+    """An `announce_peer` query (BEP 5); `implied_port` means the UDP source port; `seed` is BEP 33's."""
     args: dict[bytes, Any] = {b"id": id, b"info_hash": info_hash, b"port": port, b"token": token}
     if implied_port:
         args[b"implied_port"] = 1
@@ -105,7 +105,7 @@ def response(tid: bytes, body: dict[bytes, Any], ip: bytes | None = None) -> byt
     Raises:
         ValueError: `ip` is neither 6 nor 18 bytes long.
     """
-    return _reply(tid, {b"r": body, b"t": tid, b"v": CLIENT_VERSION, b"y": b"r"}, ip)
+    return _reply({b"r": body, b"t": tid, b"v": CLIENT_VERSION, b"y": b"r"}, ip)
 
 
 def error(tid: bytes, code: int, message: bytes, ip: bytes | None = None) -> bytes:
@@ -114,10 +114,10 @@ def error(tid: bytes, code: int, message: bytes, ip: bytes | None = None) -> byt
     Raises:
         ValueError: `ip` is neither 6 nor 18 bytes long.
     """
-    return _reply(tid, {b"e": [code, message], b"t": tid, b"v": CLIENT_VERSION, b"y": b"e"}, ip)
+    return _reply({b"e": [code, message], b"t": tid, b"v": CLIENT_VERSION, b"y": b"e"}, ip)
 
 
-def _reply(tid: bytes, message: dict[bytes, Any], ip: bytes | None) -> bytes:
+def _reply(message: dict[bytes, Any], ip: bytes | None) -> bytes:
     if ip is not None:
         if len(ip) not in _ADDRESS_SIZES:
             raise ValueError(f"`ip` is a compact address of 6 or 18 bytes, not {len(ip)}")
@@ -155,8 +155,5 @@ class QueryTemplate:
         self._tail = filled[tid_at + TID_BYTES :]
 
     def fill(self, target: bytes, tid: bytes) -> bytes:
-        """The query for a 20-byte target (or infohash) and a 4-byte transaction id; lengths are not checked."""
+        """The query for a 20-byte target or infohash and a 4-byte transaction id; lengths are unchecked."""
         return self._head + target + self._middle + tid + self._tail
-
-
-target_template = QueryTemplate

@@ -4,7 +4,7 @@ import random
 
 import google_crc32c
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler.dht.identity import ExternalAddress, IdentityConfig, is_exempt, is_secure, secure_id
@@ -64,6 +64,7 @@ def test_each_bound_bit_matters(bit: int) -> None:
     assert not is_secure(forged.to_bytes(20, "big"), ip(address))
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 2**32), st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16))
 )
@@ -169,7 +170,7 @@ def test_one_network_one_vote() -> None:
 
 def test_minority_changes_nothing() -> None:
     """A belief stays while liars are fewer than the honest."""
-    external = ExternalAddress(IdentityConfig(quorum=5, max_votes=50))
+    external = ExternalAddress(IdentityConfig(quorum=5, max_votes=50, vote_pause=0))
     for number in range(26):
         external.vote(ip("45.1.2.3"), voter(number), NOW)
     for number in range(100, 124):
@@ -180,7 +181,7 @@ def test_minority_changes_nothing() -> None:
 
 def test_address_change_is_noticed() -> None:
     """After our address changed, the newer votes push out the older ones and win."""
-    external = ExternalAddress(IdentityConfig(quorum=5, max_votes=20))
+    external = ExternalAddress(IdentityConfig(quorum=5, max_votes=20, vote_pause=0))
     for number in range(20):
         external.vote(ip("45.1.2.3"), voter(number), NOW)
     for number in range(11):
@@ -188,6 +189,18 @@ def test_address_change_is_noticed() -> None:
 
     assert external.current == ip("45.9.9.9")
     assert external.statistics().votes == 20
+
+
+def test_flood_of_votes_is_thinned_out() -> None:
+    """Once an address is believed in, a flood of votes is skipped, so that honest networks outlast it."""
+    external = ExternalAddress(IdentityConfig(quorum=20, max_votes=100))
+    for number in range(100):
+        external.vote(ip("45.1.2.3"), voter(number), NOW + number)
+    for number in range(100, 2100):
+        external.vote(ip("6.6.6.6"), voter(number), NOW + 100 + number / 1000)
+
+    assert external.current == ip("45.1.2.3")
+    assert external.statistics().skipped > 1900
 
 
 def test_old_votes_do_not_count() -> None:
@@ -210,7 +223,7 @@ def test_useless_votes_are_ignored_and_counted() -> None:
         external.vote(observed, voter(number), NOW)
 
     statistics = external.statistics()
-    assert (statistics.heard, statistics.counted, statistics.ignored) == (5, 0, 5)
+    assert (statistics.counted, statistics.ignored, statistics.skipped) == (0, 5, 0)
 
 
 def test_ipv6_votes_count_by_64() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler.dht.reply_budget import ReplyBudget, ReplyBudgetConfig
@@ -124,6 +124,7 @@ def test_refusal_before_work_is_counted_once() -> None:
     assert (statistics.dropped_source, statistics.dropped_total) == (1, 1)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(20, 1024), st.floats(0, 0.2)), max_size=200))
 def test_conservation(queries: list[tuple[int, int, float]]) -> None:
     """Whatever comes, every query is answered or dropped, and no window exceeds burst and rate."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler.dht.scrape_filter import FILTER_BYTES, estimate, filter_of, union
@@ -47,6 +47,7 @@ def test_empty_and_full() -> None:
     assert estimate(b"\xff" * FILTER_BYTES) == pytest.approx(7806, abs=1)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=4, max_size=4)), st.lists(st.binary(min_size=16, max_size=16)))
 def test_union_is_the_filter_of_both(left: list[bytes], right: list[bytes]) -> None:
     """Filters of two nodes merge into the filter of everything that both hold."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler.dht.tokens import TOKEN_BYTES, TokenConfig, Tokens
@@ -16,6 +16,7 @@ def tokens(seed: int = 0) -> Tokens:
     return Tokens(random.Random(seed))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 99), st.floats(0, 1e6), st.floats(0, 5 * MINUTE, exclude_max=True))
 def test_honest_token_is_accepted(seed: int, issued: float, age: float) -> None:
     """A token is accepted for at least five minutes, whenever it was issued."""
@@ -27,6 +28,7 @@ def test_honest_token_is_accepted(seed: int, issued: float, age: float) -> None:
     assert ours.valid(token, IP, HASH, issued + age)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 99), st.floats(0, 1e6), st.floats(10.001 * MINUTE, 1e6))
 def test_old_token_is_refused(seed: int, issued: float, age: float) -> None:
     """A token is worthless after two rotations, however long nobody asked in between."""
@@ -47,6 +49,7 @@ def test_old_token_is_refused_under_steady_use() -> None:
     assert not any(verdicts[60:])
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=4, max_size=4), st.binary(min_size=20, max_size=20))
 def test_token_is_bound_to_ip_and_infohash(ip: bytes, info_hash: bytes) -> None:
     """A token replayed from another IP or for another infohash is refused."""

@@ -42,10 +42,11 @@ _QUIET: dict[str, Any] = {
     | int(lt.alert.category_t.stats_notification)
     | int(lt.alert.category_t.status_notification),
 }
-# On 127/8 every node looks like a neighbour of the others; on public-looking addresses the defaults stay.
-_LOOPBACK: dict[str, Any] = {
+# One node per /24 and bucket leaves a small swarm's tables half empty, and loopback knows nothing of what is
+# dark or verified. The rule for searches stays: without it libtorrent asks a node that has just learnt its
+# address, and so lives under two ids, for ever.
+_NEIGHBOURS: dict[str, Any] = {
     "dht_restrict_routing_ips": False,
-    "dht_restrict_search_ips": False,
     "dht_prefer_verified_node_ids": False,
     "dht_ignore_dark_internet": False,
 }
@@ -61,7 +62,6 @@ class Spec:
         torrents: how many.
         seeders: sessions that seed and announce one torrent.
         know: ``ip:port`` of nodes that every session is told of, besides its neighbours.
-        loopback: relax libtorrent's rules about addresses.
         sample_interval: seconds for which a session's sample stays frozen (BEP 51).
         stored: announces that the sessions must hold together before the swarm is ready; None: 8 for each.
         seed: of the file contents.
@@ -72,7 +72,6 @@ class Spec:
     torrents: int
     seeders: int = 2
     know: list[str] = attrs.Factory(list)
-    loopback: bool = True
     sample_interval: int = 10
     stored: int | None = None
     seed: int = 1
@@ -84,8 +83,7 @@ class Swarm:
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
         self._sessions: list[Any] = [self._start_session(address) for address in spec.addresses]
-        self._handles: list[list[Any]] = [[] for _ in self._sessions]
-        self._infohashes: list[bytes] = []
+        self._handles: dict[str, list[Any]] = {}
         self._seeders: dict[str, list[str]] = {}
         self.addresses: list[Address] = []
 
@@ -95,8 +93,7 @@ class Swarm:
             "listen_interfaces": f"{address}:0",
             "dht_sample_infohashes_interval": self._spec.sample_interval,
         }
-        relaxed = _LOOPBACK if self._spec.loopback else {}
-        parameters.settings = {**parameters.settings, **_QUIET, **relaxed, **own}
+        parameters.settings = {**parameters.settings, **_QUIET, **_NEIGHBOURS, **own}
         return lt.session(parameters)
 
     def introduce(self) -> None:
@@ -105,7 +102,7 @@ class Swarm:
         ports = [session.listen_port() for session in self._sessions]
         self.addresses = list(zip(self._spec.addresses, ports, strict=True))
         count = len(self.addresses)
-        enough = min(count - 1 + len(self._spec.know), 8)
+        enough = min(count - 1 + len(self._spec.know), 6)
 
         def filled() -> bool:
             # A session whose DHT has not started yet forgets the nodes it is told of: so tell it again.
@@ -134,8 +131,20 @@ class Swarm:
         wanted = self._spec.stored
         if wanted is None:
             wanted = self._spec.torrents * self._spec.seeders * min(8, count - 1)
-        deadline = 20
-        _poll(lambda: sum(self._counters("dht.dht_peers")) >= wanted, deadline, f"{wanted} announces stored")
+        _poll(lambda: sum(self._counters("dht.dht_peers")) >= wanted, 20, f"{wanted} announces stored")
+        if count > 1:
+            self._make_findable()
+
+    def _make_findable(self) -> None:
+        """Look every torrent up once, and announce it again where libtorrent's first announce went astray."""
+        for number, (infohash, handles) in enumerate(self._handles.items()):
+            asker = (number + 3) % len(self._sessions)
+            deadline = time.monotonic() + 10
+            while not self.get_peers({"session": asker, "infohash": infohash, "seconds": 0.5})["peers"]:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"swarm: nobody finds {infohash}")
+                for handle in handles:
+                    handle.force_dht_announce()
 
     def _make_torrent(self, name: str, content: bytes) -> Any:
         (Path(self._spec.directory) / name).write_bytes(content)
@@ -156,8 +165,8 @@ class Swarm:
         parameters.flags = lt.torrent_flags.seed_mode
         handle = self._sessions[index].add_torrent(parameters)
         handle.force_dht_announce()
-        self._handles[index].append(handle)
         infohash = str(torrent.info_hashes().v1)
+        self._handles.setdefault(infohash, []).append(handle)
         self._seeders.setdefault(infohash, []).append("{}:{}".format(*self.addresses[index]))
 
     def ready(self) -> dict[str, Any]:
@@ -197,7 +206,7 @@ class Swarm:
 
     def announce(self, _command: dict[str, Any]) -> dict[str, Any]:
         """Announce every torrent of every session again."""
-        handles = [handle for of_session in self._handles for handle in of_session]
+        handles = [handle for handles in self._handles.values() for handle in handles]
         for handle in handles:
             handle.force_dht_announce()
         return {"announced": len(handles)}

@@ -13,8 +13,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import fastbencode
+import google_crc32c
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Iterable
 
 Address = tuple[str, int]
@@ -61,6 +63,15 @@ def pack_address(address: Address) -> bytes:
 def pack_nodes(nodes: Iterable[tuple[bytes, Address]]) -> bytes:
     """Return the 26-byte entries of ``nodes`` joined (BEP 5)."""
     return b"".join(node_id + pack_address(address) for node_id, address in nodes)
+
+
+def secure_id(host: str, rng: random.Random) -> bytes:
+    """Return a node id that BEP 42 allows for an IPv4 address."""
+    chance = rng.randrange(256)
+    masked = int.from_bytes(socket.inet_aton(host), "big") & 0x030F3FFF | (chance & 7) << 29
+    checksum = int(google_crc32c.value(masked.to_bytes(4, "big")))
+    top = checksum & 0xFFFFF800 | rng.getrandbits(11)
+    return top.to_bytes(4, "big") + rng.randbytes(15) + bytes([chance])
 
 
 def parse_address(text: str) -> Address:

@@ -55,18 +55,13 @@ class Heard:
 
 @attrs.define(eq=False)
 class ScriptedNode:
-    """One node: its id, its socket, its manners, and what it heard."""
+    """One node: its id, its socket, the address that it listens on, its manners, and what it heard."""
 
     id: bytes
     socket: socket.socket
+    address: Address
     manners: Manners
     heard: list[Heard] = attrs.field(factory=list)
-
-    @property
-    def address(self) -> Address:
-        """The address and port that the node listens on."""
-        host, port = self.socket.getsockname()
-        return str(host), int(port)
 
     @property
     def text(self) -> str:
@@ -94,7 +89,7 @@ class ScriptedNetwork:
         sock = plain_krpc.bound_socket((host, port))
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         sock.setblocking(False)
-        node = ScriptedNode(self._rng.randbytes(20), sock, manners)
+        node = ScriptedNode(plain_krpc.secure_id(host, self._rng), sock, sock.getsockname(), manners)
         self.nodes.append(node)
         self._selector.register(sock, selectors.EVENT_READ, node)
         return node
@@ -143,7 +138,7 @@ class ScriptedNetwork:
         target = args.get(b"target") or args.get(b"info_hash")
         if method == b"ping" or target is None:
             return {}
-        body: dict[bytes, Any] = {b"nodes": self._closest(target) + node.manners.rumours}
+        body: dict[bytes, Any] = {b"nodes": node.manners.rumours + self._closest(target)}
         if method == b"get_peers":
             body[b"token"] = b"sn-token"
             if node.manners.values and target in node.manners.samples:

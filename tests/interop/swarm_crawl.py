@@ -48,6 +48,17 @@ def infohashes_in(records: list[dict[str, Any]]) -> list[str]:
     return [record["infohash"] for record in records if record["type"] == "infohash"]
 
 
+def invented(records: list[dict[str, Any]], truth: dict[str, list[str]]) -> set[str]:
+    """Return infohashes that no torrent has, although nobody may have asked us for them.
+
+    What others ask us for counts as a sighting, and libtorrent refreshes its table with get_peers for random
+    targets (`send_single_refresh`), so those prove nothing about the daemon.
+    """
+    return {
+        r["infohash"] for r in records if r["type"] == "infohash" and r["source"] != "get_peers"
+    } - truth.keys()
+
+
 def peers_in(records: list[dict[str, Any]]) -> dict[str, set[str]]:
     """Return for each infohash the peers that all its records name."""
     peers: dict[str, set[str]] = {}

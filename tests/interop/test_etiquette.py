@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.interop
 
-FIRST_RUN_SECONDS = 16.0
-SECOND_RUN_SECONDS = 8.0
+FIRST_RUN_SECONDS = 10.0
+SECOND_RUN_SECONDS = 6.0
 SHORT_INTERVAL = 6
 LONG_INTERVAL = 3600
 RATE = 1.0
@@ -92,8 +92,11 @@ def _run(directory: Path, prefix: str, nodes: list[ScriptedNode], seconds: float
     """Run the daemon for a while with the state in ``directory``; the nodes start with nothing heard."""
     for node in nodes:
         node.heard.clear()
-    extra = ["--allow-private", "--state", str(directory / "state")]
     out = directory / "peers.jsonl"
+    # By default a node is left alone for a minute whatever it says, which is longer than this test.
+    config = directory / "config.toml"
+    config.write_text(f"[frontier]\nshortest_interval = {SHORT_INTERVAL - 1}.0\n")
+    extra = ["--allow-private", "--state", str(directory / "state"), "--config", str(config)]
     bootstrap = [nodes[0].text, nodes[1].text]
     with DaemonProcess(out=out, listen=f"{prefix}.1.1", bootstrap=bootstrap, extra=extra) as daemon:
         _, node_id = daemon.listening()
@@ -186,10 +189,10 @@ def test_unwilling_nodes_are_left_alone(scene: Scene, kind: str, most: int) -> N
         assert sum(map(len, runs)) <= most
 
 
-def test_mere_rumours_are_tried_once(scene: Scene) -> None:
-    """An address that never answered gets one datagram, however many nodes name it."""
-    for node in scene.nodes["dead"]:
-        assert len(scene.first.heard[node.text]) <= 1
+def test_mere_rumours_are_hardly_tried(scene: Scene) -> None:
+    """An address that never answered is tried once, and once again at most, however many nodes name it."""
+    tried = [[heard.message[b"q"] for heard in scene.first.queries(node)] for node in scene.nodes["dead"]]
+    assert max(map(len, tried)) <= 2, tried
 
 
 def test_all_samples_and_their_peers_are_reported(scene: Scene) -> None:
