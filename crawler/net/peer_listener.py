@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import attrs
 import trio
 
-from crawler.net.tcp import Link, LinkError, step
+from crawler.net.tcp import Link, LinkError, converse
 from crawler.settings import setting
 from crawler.swarm.connection import ConnectionConfig, PeerConnection, PeerFault
 from crawler.swarm.serving import MetadataCache, ServedPeer, ServingConfig
@@ -176,8 +176,7 @@ class PeerListener:
         visitor.scope.deadline = trio.current_time() + self._config.longest_visit
         try:
             with link, visitor.scope:
-                while True:
-                    await step(link, visitor.peer)
+                await converse(link, visitor.peer)
         except (LinkError, PeerFault) as error:
             ended = error.reason
         finally:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from crawler.net.tcp import LinkError, dial, step
+from crawler.net.tcp import LinkError, converse, dial
 from crawler.settings import setting
 from crawler.swarm.assembly import MemoryBudget, OverBudgetError
 from crawler.swarm.connection import ConnectionConfig, PeerConnection, PeerFault
@@ -157,8 +157,7 @@ class PeerClient:
                 connection, self.budget, infohashes=infohashes, pex=pex, config=self._metadata
             )
             try:
-                while fetch.result is None:
-                    await step(link, fetch)
+                await converse(link, fetch)
             except LinkError as error:
                 stage = "" if connection.established else "_in_handshake"
                 raise FetchError(error.reason + stage, blame=error.blame) from None
@@ -167,6 +166,7 @@ class PeerClient:
             except OverBudgetError:
                 raise FetchError("over_budget", blame=False) from None
             else:
+                assert fetch.result is not None  # noqa: S101 - what a finished fetch has
                 return fetch.result
             finally:
                 fetch.close()

@@ -47,6 +47,10 @@ class LinkError(Exception):
 class Machine(Protocol):
     """What drives a connection: the four verbs of every state machine in `swarm/`."""
 
+    @property
+    def finished(self) -> bool:
+        """Whether it needs the connection no more."""
+
     def receive_data(self, data: bytes, now: float) -> None:
         """Take bytes that arrived."""
 
@@ -95,12 +99,13 @@ class Link:
             raise _link_error(error) from None
         self.unsent = data[sent:]
 
-    async def wait(self) -> None:
-        """Wait until more can be sent, when something is unsent; else until something can be received."""
-        if self.unsent:
-            await trio.lowlevel.wait_writable(self._socket)
-        else:
-            await trio.lowlevel.wait_readable(self._socket)
+    async def wait_writable(self) -> None:
+        """Wait until more can be sent."""
+        await trio.lowlevel.wait_writable(self._socket)
+
+    async def wait_readable(self) -> None:
+        """Wait until something can be received."""
+        await trio.lowlevel.wait_readable(self._socket)
 
     def receive_some(self) -> bytes | None:
         """Return what has arrived, or None if nothing has.
@@ -119,8 +124,8 @@ class Link:
         return data
 
 
-async def step(link: Link, machine: Machine) -> None:
-    """Send what there is to send, then wait for one thing to happen, and tell the machine.
+async def converse(link: Link, machine: Machine) -> None:
+    """Carry bytes between ``link`` and ``machine``, and time to it, until the machine has finished.
 
     While the other side does not read, nothing is read from it either.
 
@@ -128,19 +133,28 @@ async def step(link: Link, machine: Machine) -> None:
         LinkError: the other side is gone.
         PeerFault: the machine has enough of it.
     """
-    while data := link.unsent or machine.data_to_send(trio.current_time()):
-        link.send_some(data)
+    while not machine.finished:
+        # One scope for many waits, its deadline moved along: a scope for each would double the cost of a wait.
+        with trio.CancelScope() as patience:
+            await _converse_until_late(link, machine, patience)
+        if patience.cancelled_caught:
+            machine.handle_timer(trio.current_time())
+
+
+async def _converse_until_late(link: Link, machine: Machine, patience: trio.CancelScope) -> None:
+    while not machine.finished:
+        while data := link.unsent or machine.data_to_send(trio.current_time()):
+            link.send_some(data)
+            if link.unsent:
+                break
+        patience.deadline = machine.next_timer()
         if link.unsent:
-            break
-    with trio.move_on_at(machine.next_timer()) as patience:
-        await link.wait()
-    now = trio.current_time()
-    if patience.cancelled_caught:
-        machine.handle_timer(now)
-    elif not link.unsent:
-        received = link.receive_some()
-        if received is not None:
-            machine.receive_data(received, now)
+            await link.wait_writable()
+        else:
+            await link.wait_readable()
+            received = link.receive_some()
+            if received is not None:
+                machine.receive_data(received, trio.current_time())
 
 
 async def dial(address: bytes) -> Link:

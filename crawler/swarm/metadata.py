@@ -119,6 +119,11 @@ class MetadataFetch:
         self.dht_port: int | None = None
         self.client: bytes | None = None
 
+    @property
+    def finished(self) -> bool:
+        """Whether the verified metadata is there."""
+        return self.result is not None
+
     def receive_data(self, data: bytes, now: float) -> None:
         """Take bytes that arrived, and go as far as they allow; then see ``result`` and ``data_to_send``.
 

@@ -124,6 +124,11 @@ class ServedPeer:
         """Whether both handshakes are complete."""
         return self._connection.established
 
+    @property
+    def finished(self) -> bool:
+        """Never: the peer decides when it has enough, or a fault of its own does."""
+        return False
+
     def receive_data(self, data: bytes, now: float) -> None:
         """Take bytes that arrived, and answer what they ask.
 

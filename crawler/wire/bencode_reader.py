@@ -10,7 +10,7 @@ after the end. Strict in all else. Nothing recurses.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,19 +78,57 @@ class BencodeReader:
             yield
         self._leave()
 
-    def string(self) -> bytes | None:
-        """Read the next value: a string as bytes; anything else is skipped and gives None."""
-        if self._peek() in _DIGITS:
-            return self._string()
-        self.skip()
-        return None
+    def value(self, max_tokens: int = 256) -> object:
+        """Read the next value: bytes, int, list or dict with byte keys, the last of repeated keys counting.
 
-    def integer(self) -> int | None:
-        """Read the next value: an integer of at most 20 digits; anything else is skipped and gives None."""
-        if self._peek() == _INTEGER:
-            return self._integer()
-        self.skip()
-        return None
+        An integer of more than 20 digits becomes None, and so does a value of more than ``max_tokens`` values
+        and keys, which is then skipped instead.
+        """
+        start, tokens_left, depth = self.position, self._tokens_left, self._depth
+        self._tokens_left = min(max_tokens, tokens_left)
+        try:
+            found = self._build()
+        except BencodeReadError as error:
+            if error.reason != "too_many_tokens":
+                raise
+            self.position, self._tokens_left, self._depth = start, tokens_left, depth
+            self.skip()
+            return None
+        self._tokens_left += tokens_left - min(max_tokens, tokens_left)
+        return found
+
+    def _build(self) -> object:
+        parents: list[tuple[list[Any] | dict[bytes, Any], bytes | None]] = []
+        container: list[Any] | dict[bytes, Any] | None = None
+        key: bytes | None = None
+        while True:
+            here = self._peek()
+            found: object
+            if here in _DIGITS:
+                found = self._string()
+                if container.__class__ is dict and key is None:
+                    key = found
+                    continue
+            elif here == _END and container is not None and key is None:
+                self._leave()
+                found = container
+                container, key = parents.pop()
+            elif container.__class__ is dict and key is None:
+                raise BencodeReadError("not_bencode")
+            elif here in (_DICT, _LIST):
+                self._enter(here)
+                parents.append((container, key))  # type: ignore[arg-type] # the outermost has None for a parent
+                container, key = {} if here == _DICT else [], None
+                continue
+            else:
+                found = self._integer()
+            if isinstance(container, dict):
+                container[key] = found  # type: ignore[index] # the loop has seen to it that there is a key
+                key = None
+            elif container is None:
+                return found
+            else:
+                container.append(found)
 
     def skip(self) -> None:
         """Skip the next value, however large, and check its form on the way."""
@@ -188,6 +226,6 @@ class BencodeReader:
 
 def _end_of_integer(data: bytes, position: int) -> int:
     end = data.find(b"e", position, position + _MAX_INTEGER_DIGITS)
-    if end < 0 or not data[position + 1 : end].removeprefix(b"-").isdigit():
+    if end < 0 or data[position] != _INTEGER or not data[position + 1 : end].removeprefix(b"-").isdigit():
         raise BencodeReadError("not_bencode")
     return end + 1

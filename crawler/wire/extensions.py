@@ -6,11 +6,13 @@ is skipped, and only a payload that is no bencoded dict at all is refused.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from crawler.wire import bencode
+from crawler.wire.bencode_document import decode_dict
 from crawler.wire.bencode_reader import BencodeReader, BencodeReadError
 from crawler.wire.compact import Family
 from crawler.wire.peer import WireError
@@ -27,7 +29,10 @@ METADATA_PIECE: Final = 16384
 MAX_CLAIMED_SIZE: Final = 2**31 - 1
 """A larger ``metadata_size`` is nonsense rather than big."""
 
-_REJECT: Final = 2
+_REQUEST, _DATA, _REJECT = range(3)
+_USUAL_METADATA: Final = re.compile(
+    rb"d8:msg_typei([0-2])e5:piecei([0-9]{1,6})e(?:10:total_sizei([0-9]{1,10})e)?e"
+).match
 _MAX_DEPTH: Final = 8
 _MAX_TOKENS: Final = 1000
 _MAX_EXTENSIONS: Final = 64
@@ -126,52 +131,39 @@ def decode_handshake(payload: bytes) -> ExtensionHandshake:
     Raises:
         WireError: ``bad_extension_handshake``.
     """
-    reader = BencodeReader(payload, max_depth=_MAX_DEPTH, max_tokens=_MAX_TOKENS)
-    strings: dict[bytes, bytes | None] = {}
-    numbers: dict[bytes, int | None] = {}
-    ids: dict[bytes, int] = {}
     try:
-        for key in reader.fields():
-            if key == b"m":
-                ids = _read_ids(reader)
-            elif key in (b"v", b"yourip", b"ipv4", b"ipv6"):
-                strings[key] = reader.string()
-            else:
-                numbers[key] = reader.integer()
+        fields = decode_dict(payload)
     except BencodeReadError:
         raise WireError("bad_extension_handshake") from None
-    client = strings.get(b"v")
+    client = _string(fields.get(b"v"))
     return ExtensionHandshake(
-        ids,
-        metadata_size=_within(numbers.get(b"metadata_size"), MAX_CLAIMED_SIZE),
-        port=_within(numbers.get(b"p"), _MAX_PORT),
-        client=client[:_MAX_CLIENT_BYTES] if client else None,
-        your_ip=_sized(strings.get(b"yourip"), _IPV4_BYTES, _IPV6_BYTES),
-        ipv4=_sized(strings.get(b"ipv4"), _IPV4_BYTES),
-        ipv6=_sized(strings.get(b"ipv6"), _IPV6_BYTES),
-        request_queue=_within(numbers.get(b"reqq"), MAX_CLAIMED_SIZE),
-        upload_only=numbers.get(b"upload_only") == 1,
+        _ids(fields.get(b"m")),
+        metadata_size=_within(fields.get(b"metadata_size"), MAX_CLAIMED_SIZE),
+        port=_within(fields.get(b"p"), _MAX_PORT),
+        client=client[:_MAX_CLIENT_BYTES] or None,
+        your_ip=_sized(fields.get(b"yourip"), _IPV4_BYTES, _IPV6_BYTES),
+        ipv4=_sized(fields.get(b"ipv4"), _IPV4_BYTES),
+        ipv6=_sized(fields.get(b"ipv6"), _IPV6_BYTES),
+        request_queue=_within(fields.get(b"reqq"), MAX_CLAIMED_SIZE),
+        upload_only=fields.get(b"upload_only") == 1,
     )
 
 
-def _read_ids(reader: BencodeReader) -> dict[bytes, int]:
-    ids: dict[bytes, int] = {}
-    if not reader.at_dict():
-        reader.skip()
-        return ids
-    for name in reader.fields():
-        number = reader.integer()
-        if number is not None and 0 <= number <= _MAX_ID and len(ids) < _MAX_EXTENSIONS:
-            ids[name] = number
-    return ids
+def _ids(value: object) -> dict[bytes, int]:
+    names = list(value.items())[:_MAX_EXTENSIONS] if isinstance(value, dict) else []
+    return {name: number for name, number in names if isinstance(number, int) and 0 <= number <= _MAX_ID}
 
 
-def _within(value: int | None, most: int) -> int | None:
-    return value if value is not None and 1 <= value <= most else None
+def _string(value: object) -> bytes:
+    return value if isinstance(value, bytes) else b""
 
 
-def _sized(value: bytes | None, *sizes: int) -> bytes | None:
-    return value if value is not None and len(value) in sizes else None
+def _within(value: object, most: int) -> int | None:
+    return value if isinstance(value, int) and 1 <= value <= most else None
+
+
+def _sized(value: object, *sizes: int) -> bytes | None:
+    return value if isinstance(value, bytes) and len(value) in sizes else None
 
 
 def encode_metadata(message: MetadataRequest | MetadataData | MetadataReject) -> bytes:
@@ -190,19 +182,31 @@ def decode_metadata(payload: bytes) -> MetadataRequest | MetadataData | Metadata
     Raises:
         WireError: ``bad_metadata_message``: no dict, or no usable type or piece.
     """
-    reader = BencodeReader(payload, max_depth=_MAX_DEPTH, max_tokens=_MAX_TOKENS)
-    try:
-        numbers = {key: reader.integer() for key in reader.fields()}
-    except BencodeReadError:
-        raise WireError("bad_metadata_message") from None
-    kind, piece = numbers.get(b"msg_type"), numbers.get(b"piece")
-    if kind is None or piece is None or not 0 <= piece <= MAX_CLAIMED_SIZE:
-        raise WireError("bad_metadata_message")
-    if kind == 1:
-        return MetadataData(piece, numbers.get(b"total_size"), payload[reader.position :])
-    if kind == 0:
+    match = _USUAL_METADATA(payload)
+    if match is not None:
+        kind, piece, end = int(match[1]), int(match[2]), match.end()
+        total = None if match[3] is None else int(match[3])
+    else:
+        kind, piece, total, end = _read_metadata(payload)
+    if kind == _DATA:
+        return MetadataData(piece, total, payload[end:])
+    if kind == _REQUEST:
         return MetadataRequest(piece)
     return MetadataReject(piece) if kind == _REJECT else None
+
+
+def _read_metadata(payload: bytes) -> tuple[int, int, int | None, int]:
+    """Return type, piece, total size and the dict's end, with keys in any order and others between them."""
+    reader = BencodeReader(payload, max_depth=_MAX_DEPTH, max_tokens=_MAX_TOKENS)
+    try:
+        fields = reader.value(_MAX_TOKENS)
+    except BencodeReadError:
+        fields = None
+    if isinstance(fields, dict):
+        kind, piece, total = (fields.get(key) for key in (b"msg_type", b"piece", b"total_size"))
+        if isinstance(kind, int) and isinstance(piece, int) and 0 <= piece <= MAX_CLAIMED_SIZE:
+            return kind, piece, total if isinstance(total, int) else None, reader.position
+    raise WireError("bad_metadata_message")
 
 
 def encode_pex(message: PexMessage) -> bytes:
@@ -232,9 +236,8 @@ def decode_pex(payload: bytes, *, max_peers: int = 50) -> PexMessage:
     Raises:
         WireError: ``bad_pex``: no bencoded dict.
     """
-    reader = BencodeReader(payload, max_depth=_MAX_DEPTH, max_tokens=_MAX_TOKENS)
     try:
-        fields = {key: reader.string() or b"" for key in reader.fields()}
+        fields = {key: _string(value) for key, value in decode_dict(payload).items()}
     except BencodeReadError:
         raise WireError("bad_pex") from None
     added: dict[bytes, int] = {}

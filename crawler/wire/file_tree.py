@@ -1,9 +1,9 @@
 """The files that an info dict names: v1's ``files`` list and v2's ``file tree``, as raw paths and sizes.
 
-Both are read off the document as it goes by, and no more than a given number of files is kept, though all of
-them are counted. Paths are hostile bytes: they are kept as they are, and are not for any disk. What is wrong
-but can be lived with is named in ``faults``; only a size that cannot be is an error, for it would make the
-total a lie.
+Both take decoded entries one after another, from a decoded document or from a reader that walks a large one,
+and no more than a given number of files is kept, though all of them are counted. Paths are hostile bytes:
+they are kept as they are, and are not for any disk. What is wrong but can be lived with is named in
+``faults``; only a size that cannot be is an error, for it would make the total a lie.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import attrs
 from crawler.wire.names import is_utf8
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from crawler.wire.bencode_reader import BencodeReader
 
@@ -82,103 +82,106 @@ def _is_legacy_padding(path: RawPath) -> bool:
     return len(path) > 0 and (path[0] == _LEGACY_PAD_DIRECTORY or path[-1].startswith(_LEGACY_PAD_NAME))
 
 
-def read_files(reader: BencodeReader, max_files: int) -> FileList:
-    """Read the list that is next as v1's ``files`` (BEP 3, 47).
+def list_files(entries: Iterable[object], max_files: int) -> FileList:
+    """Return what v1's ``files`` list names (BEP 3, 47).
+
+    Args:
+        entries: the items of the list, as decoded.
+        max_files: how many are kept.
 
     Raises:
         MetainfoError: ``bad_size``.
-        BencodeReadError: the document is broken or beyond its limits.
     """
     found = FileList(max_files)
-    for _ in reader.items():
-        if reader.at_dict():
-            _read_file(reader, found)
+    for entry in entries:
+        if isinstance(entry, dict):
+            _list_file(entry, found)
         else:
-            reader.skip()
             found.faults.add("bad_file")
     return found
 
 
-def _read_file(reader: BencodeReader, found: FileList) -> None:
-    length: int | None = None
-    path: RawPath | None = None
-    path_utf8: RawPath | None = None
-    attributes = b""
-    for key in reader.fields():
-        if key == b"length":
-            length = reader.integer()
-        elif key == b"path":
-            path = _read_path(reader, found)
-        elif key == b"path.utf-8":
-            path_utf8 = _read_path(reader, found)
-        elif key == b"attr":
-            attributes = reader.string() or b""
-        else:
-            reader.skip()
-    if path_utf8 and all(map(is_utf8, path_utf8)):
-        path = path_utf8
+def _list_file(entry: dict[bytes, object], found: FileList) -> None:
+    path = _path(entry.get(b"path.utf-8"), found) if b"path.utf-8" in entry else ()
+    if not path or not all(map(is_utf8, path)):
+        path = _path(entry.get(b"path"), found)
     if not path:
         found.faults.add("empty_path")
-    found.add(path or (), length, attributes)
+    found.add(path, _integer(entry.get(b"length")), _string(entry.get(b"attr")))
 
 
-def _read_path(reader: BencodeReader, found: FileList) -> RawPath | None:
-    if not reader.at_list():
-        reader.skip()
+def _path(value: object, found: FileList) -> RawPath:
+    elements = value if isinstance(value, list) else []
+    path = tuple([element for element in elements[:MAX_PATH_ELEMENTS] if isinstance(element, bytes)])
+    if value is not None and (not isinstance(value, list) or len(path) != len(elements)):
         found.faults.add("bad_path")
-        return None
-    elements: list[bytes] = []
-    for _ in reader.items():
-        element = reader.string()
-        if element is None or len(elements) == MAX_PATH_ELEMENTS:
-            found.faults.add("bad_path")
-        else:
-            elements.append(element)
-    return tuple(elements)
+    return path
 
 
-def read_tree(reader: BencodeReader, max_files: int) -> FileList:
-    """Read the dict that is next as v2's ``file tree`` (BEP 52).
+def list_tree(leaves: Iterable[tuple[RawPath, object]], max_files: int) -> FileList:
+    """Return what v2's ``file tree`` names (BEP 52).
+
+    Args:
+        leaves: from `tree_of` or `read_tree`.
+        max_files: how many are kept.
 
     Raises:
         MetainfoError: ``bad_size``.
-        BencodeReadError: the document is broken or beyond its limits.
     """
     found = FileList(max_files)
+    for path, properties in leaves:
+        if not isinstance(properties, dict):
+            found.faults.add("bad_file")
+            continue
+        length, root = _integer(properties.get(b"length")), _string(properties.get(b"pieces root"))
+        if length and (len(root) != _ROOT_BYTES or not any(root)):
+            found.faults.add("bad_root")
+        if not path:
+            found.faults.add("empty_path")
+        found.add(path, length, _string(properties.get(b"attr")))
+    return found
+
+
+def tree_of(tree: dict[bytes, object]) -> Iterator[tuple[RawPath, object]]:
+    """Yield path and properties of each file of a decoded ``file tree``; None for what is no file."""
     path: list[bytes] = []
-    open_dicts: list[Iterator[bytes]] = [reader.fields()]
+    open_dicts = [iter(tree.items())]
+    while open_dicts:
+        name, node = next(open_dicts[-1], (None, None))
+        if name is None:
+            open_dicts.pop()
+            path = path[:-1]
+        elif not name or not isinstance(node, dict):
+            yield tuple(path), node if not name else None
+        else:
+            path.append(name)
+            open_dicts.append(iter(node.items()))
+
+
+def read_tree(reader: BencodeReader) -> Iterator[tuple[RawPath, object]]:
+    """Do the same with the dict that is next in ``reader``, without building it.
+
+    Raises:
+        BencodeReadError: the document is broken or beyond its limits.
+    """
+    path: list[bytes] = []
+    open_dicts = [reader.fields()]
     while open_dicts:
         name = next(open_dicts[-1], None)
         if name is None:
             open_dicts.pop()
-            if path:
-                path.pop()
-        elif not reader.at_dict():
-            reader.skip()
-            found.faults.add("bad_file")
-        elif name:
+            path = path[:-1]
+        elif not name or not reader.at_dict():
+            value = reader.value()
+            yield tuple(path), value if not name else None
+        else:
             path.append(name)
             open_dicts.append(reader.fields())
-        else:
-            _read_properties(reader, tuple(path), found)
-    return found
 
 
-def _read_properties(reader: BencodeReader, path: RawPath, found: FileList) -> None:
-    length: int | None = None
-    root: bytes | None = None
-    attributes = b""
-    for key in reader.fields():
-        if key == b"length":
-            length = reader.integer()
-        elif key == b"pieces root":
-            root = reader.string()
-        elif key == b"attr":
-            attributes = reader.string() or b""
-        else:
-            reader.skip()
-    if length and (root is None or len(root) != _ROOT_BYTES or not any(root)):
-        found.faults.add("bad_root")
-    if not path:
-        found.faults.add("empty_path")
-    found.add(path, length, attributes)
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _string(value: object) -> bytes:
+    return value if isinstance(value, bytes) else b""

@@ -16,8 +16,17 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from crawler.settings import setting
+from crawler.wire.bencode_document import decode_strict
 from crawler.wire.bencode_reader import BencodeReader, BencodeReadError
-from crawler.wire.file_tree import MAX_SIZE, FileList, MetainfoError, read_files, read_tree
+from crawler.wire.file_tree import (
+    MAX_SIZE,
+    FileList,
+    MetainfoError,
+    list_files,
+    list_tree,
+    read_tree,
+    tree_of,
+)
 from crawler.wire.names import MAX_NAME_BYTES, NameDecoder, Text, is_utf8
 
 if TYPE_CHECKING:
@@ -30,6 +39,10 @@ _NUMBERS: Final = frozenset({b"length", b"piece length", b"private", b"meta vers
 _PIECE_HASH_BYTES: Final = 20
 _SMALLEST_V2_PIECE: Final = 16384
 _V2: Final = 2
+_FILE_TOKENS: Final = 4096
+"""A file of a large info dict with more values than this is no file."""
+_SMALL: Final = 64 * 1024
+"""Info dicts up to this size are decoded whole, which is faster and can cost 3 MB at worst."""
 
 
 @attrs.frozen
@@ -99,9 +112,9 @@ class Metainfo:
 
 @attrs.define
 class _Raw:
-    """The keys of an info dict that matter, as they were found; None where the type is wrong."""
+    """The keys of an info dict that matter, as they were found; empty or None where the type is wrong."""
 
-    strings: dict[bytes, bytes | None] = attrs.field(factory=dict)
+    strings: dict[bytes, bytes] = attrs.field(factory=dict)
     numbers: dict[bytes, int | None] = attrs.field(factory=dict)
     files: FileList | None = None
     tree: FileList | None = None
@@ -117,8 +130,8 @@ class _Raw:
 
     @property
     def name(self) -> bytes:
-        better = self.strings.get(b"name.utf-8")
-        return better if better and is_utf8(better) else self.strings.get(b"name") or b""
+        better = self.strings.get(b"name.utf-8", b"")
+        return better if better and is_utf8(better) else self.strings.get(b"name", b"")
 
 
 def parse(info: bytes, limits: MetainfoLimits | None = None) -> Metainfo:
@@ -159,17 +172,22 @@ def parse(info: bytes, limits: MetainfoLimits | None = None) -> Metainfo:
 
 
 def _read_info(info: bytes, limits: MetainfoLimits) -> _Raw:
-    reader = BencodeReader(info, max_depth=limits.max_depth, max_tokens=limits.max_tokens)
+    """Return the keys that matter: of a small canonical dict as decoded, of any other as it is walked."""
     raw = _Raw()
+    if len(info) <= min(_SMALL, limits.max_tokens):
+        decoded = decode_strict(info, limits.max_depth)
+        if isinstance(decoded, dict):
+            for key, value in decoded.items():
+                _take(raw, key, value, limits)
+            return raw
+    reader = BencodeReader(info, max_depth=limits.max_depth, max_tokens=limits.max_tokens)
     for key in reader.fields():
         if key == b"files" and reader.at_list():
-            raw.files = read_files(reader, limits.max_files)
+            raw.files = list_files((reader.value(_FILE_TOKENS) for _ in reader.items()), limits.max_files)
         elif key == b"file tree" and reader.at_dict():
-            raw.tree = read_tree(reader, limits.max_files)
-        elif key in _STRINGS:
-            raw.strings[key] = reader.string()
-        elif key in _NUMBERS:
-            raw.numbers[key] = reader.integer()
+            raw.tree = list_tree(read_tree(reader), limits.max_files)
+        elif key in _STRINGS or key in _NUMBERS:
+            _take(raw, key, reader.value(), limits)
         else:
             reader.skip()
     if reader.position != len(info):
@@ -177,11 +195,22 @@ def _read_info(info: bytes, limits: MetainfoLimits) -> _Raw:
     return raw
 
 
+def _take(raw: _Raw, key: bytes, value: object, limits: MetainfoLimits) -> None:
+    if key in _STRINGS:
+        raw.strings[key] = value if isinstance(value, bytes) else b""
+    elif key in _NUMBERS:
+        raw.numbers[key] = value if isinstance(value, int) else None
+    elif key == b"files" and isinstance(value, list):
+        raw.files = list_files(value, limits.max_files)
+    elif key == b"file tree" and isinstance(value, dict):
+        raw.tree = list_tree(tree_of(value), limits.max_files)
+
+
 def _listed_files(raw: _Raw, limits: MetainfoLimits) -> FileList:
     """Return the v1 files where there are any, since every program reads those; else v2's."""
     v1 = raw.files or FileList(limits.max_files)
     if not v1.count and b"length" in raw.numbers:
-        v1.add((raw.name,), raw.numbers[b"length"], raw.strings.get(b"attr") or b"")
+        v1.add((raw.name,), raw.numbers[b"length"], raw.strings.get(b"attr", b""))
     return v1 if v1.count or raw.tree is None else raw.tree
 
 
@@ -194,7 +223,7 @@ def _find_faults(raw: _Raw, listed: FileList, piece_length: int) -> Iterator[str
     if any(map(_is_unsafe, names)):
         yield "unsafe_path"
     if raw.has_v1:
-        pieces = len(raw.strings.get(b"pieces") or b"")
+        pieces = len(raw.strings.get(b"pieces", b""))
         if pieces != _PIECE_HASH_BYTES * -(-(listed.size + listed.padding) // piece_length):
             yield "bad_pieces"
     if raw.has_v2:

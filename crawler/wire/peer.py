@@ -271,6 +271,9 @@ class _Layout:
     kind: type[Any]
     fixed: struct.Struct
     unit: int = 0
+    names: tuple[str, ...] = attrs.field(
+        default=attrs.Factory(lambda self: tuple(attrs.fields_dict(self.kind)), takes_self=True)
+    )
 
 
 _LAYOUTS: Final[dict[int, _Layout]] = {
@@ -307,7 +310,7 @@ def encode(message: Message) -> bytes:
     """Return the whole frame of ``message``: length prefix, id, payload."""
     number = _IDS[type(message)]
     layout = _LAYOUTS[number]
-    values = list(attrs.astuple(message, recurse=False))
+    values = [getattr(message, name) for name in layout.names]
     tail = values.pop() if layout.unit else b""
     payload = layout.fixed.pack(*values) + tail
     return struct.pack(">IB", len(payload) + 1, number) + payload
