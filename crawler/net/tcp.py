@@ -134,7 +134,7 @@ async def converse(link: Link, machine: Machine) -> None:
         PeerFault: the machine has enough of it.
     """
     while not machine.finished:
-        # One scope for many waits, its deadline moved along: a scope for each would double the cost of a wait.
+        # One scope for many waits, its deadline moved along: a scope each would double the cost of a wait.
         with trio.CancelScope() as patience:
             await _converse_until_late(link, machine, patience)
         if patience.cancelled_caught:
@@ -142,19 +142,22 @@ async def converse(link: Link, machine: Machine) -> None:
 
 
 async def _converse_until_late(link: Link, machine: Machine, patience: trio.CancelScope) -> None:
+    now = trio.current_time()
     while not machine.finished:
-        while data := link.unsent or machine.data_to_send(trio.current_time()):
+        while data := link.unsent or machine.data_to_send(now):
             link.send_some(data)
             if link.unsent:
                 break
         patience.deadline = machine.next_timer()
         if link.unsent:
             await link.wait_writable()
+            now = trio.current_time()
         else:
             await link.wait_readable()
+            now = trio.current_time()
             received = link.receive_some()
             if received is not None:
-                machine.receive_data(received, trio.current_time())
+                machine.receive_data(received, now)
 
 
 async def dial(address: bytes) -> Link:

@@ -14,6 +14,7 @@ one.
 from __future__ import annotations
 
 from collections import deque
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -303,8 +304,7 @@ class PeerConnection:
     def _introduce(self, theirs: Handshake) -> None:
         """Say who we are, right behind the handshake (BEP 10), and that we have no pieces (BEP 6)."""
         if theirs.extensions:
-            ours = ExtensionHandshake(OUR_EXTENSIONS, metadata_size=self.metadata_size, client=self._client)
-            self.send(peer.Extended(extensions.HANDSHAKE_ID, extensions.encode_handshake(ours)))
+            self._write(_introduction(self.metadata_size, self._client))
         if theirs.fast:
             self.send(peer.HaveNone())
         if theirs.dht and self._dht_port is not None:
@@ -356,3 +356,9 @@ class PeerConnection:
             self._keep_alives += new
             self._idle_messages += new - 1
             self.note_waste(0)
+
+
+@lru_cache(maxsize=64)
+def _introduction(metadata_size: int | None, client: bytes | None) -> bytes:
+    ours = ExtensionHandshake(OUR_EXTENSIONS, metadata_size=metadata_size, client=client)
+    return peer.encode(peer.Extended(extensions.HANDSHAKE_ID, extensions.encode_handshake(ours)))

@@ -71,6 +71,9 @@ class MetainfoLimits:
     )
 
 
+_DEFAULT_LIMITS: Final = MetainfoLimits()
+
+
 @attrs.frozen
 class File:
     """One file: its path below the torrent's name (or that name, if it is the only one), and its bytes."""
@@ -134,14 +137,13 @@ class _Raw:
         return better if better and is_utf8(better) else self.strings.get(b"name", b"")
 
 
-def parse(info: bytes, limits: MetainfoLimits | None = None) -> Metainfo:
+def parse(info: bytes, limits: MetainfoLimits = _DEFAULT_LIMITS) -> Metainfo:
     """Return what the info dict ``info`` says.
 
     Raises:
         MetainfoError: ``too_large``, ``not_bencode``, ``too_deep``, ``too_many_tokens``, ``bad_size``,
             ``bad_piece_length`` or ``no_files``.
     """
-    limits = limits or MetainfoLimits()
     if len(info) > limits.max_bytes:
         raise MetainfoError("too_large")
     try:
