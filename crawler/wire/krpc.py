@@ -141,7 +141,6 @@ def _response(message: dict[bytes, Any], tid: bytes, version: bytes | None) -> R
     id_ = body.get(b"id")
     if id_.__class__ is not bytes or len(id_) != _ID_BYTES:
         raise MalformedMessageError("bad_id")
-    _check_ints(body)
     return Response(tid, id_, body, _ip(message), version)
 
 
