@@ -1,7 +1,8 @@
 """KRPC messages (BEP 5): what a datagram says, as one of three records, tolerant as krpc.md §11 asks.
 
-Decoding looks at the envelope only: kind, transaction id, sender's id, and that every integer of the body
-is a sane one. What a body's keys mean is for whoever asked. Encoding is in `krpc_encode`, re-exported here.
+Decoding looks at the envelope only: kind, transaction id, sender's id. What the keys of a body mean is for
+whoever asked, and so is the size of its integers, since a look at every value would cost each answer 0.2 µs.
+Queries, which are rarer, are checked. Encoding is in `krpc_encode`, re-exported here.
 
 The records are values, and nobody changes them. They are not frozen because that makes one cost 0.3 µs
 more, and every datagram makes one.
@@ -69,7 +70,7 @@ class Query:
     """A question from another node.
 
     `id` is 20 bytes, or empty where the sender gave no valid one, so that it can be answered with error 203.
-    `args` is all of `a`, unchecked but for the size of its integers. `read_only` is BEP 43's mark.
+    `args` is all of `a`, unchecked but that its integers fit int64. `read_only` is BEP 43's mark.
     """
 
     tid: bytes
@@ -84,7 +85,8 @@ class Query:
 class Response:
     """An answer: `id` is 20 bytes, `body` is all of `r`, `ip` our own address as the other saw it (BEP 42).
 
-    `ip` has 4 or 16 bytes (no port), or 6 or 18 (with one).
+    Integers in `body` may have hundreds of digits: clamp those that you read. `ip` has 4 or 16 bytes (no
+    port), or 6 or 18 (with one).
     """
 
     tid: bytes
