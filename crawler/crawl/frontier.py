@@ -129,6 +129,7 @@ class FrontierStatistics:
     evicted_silent: int
 
 
+_PROVED = {Standing.GIVES, Standing.MUTE}
 _NEVER_ASKED = {Standing.UNTRIED, Standing.VOUCHED}
 _TAKEN_TOGETHER = 16
 _CURIOSITY = 0.05
@@ -262,6 +263,31 @@ class Frontier:
             contact.standing = Standing.SILENT
             self._wait(contact, now + config.silent_rest * min(contact.failures, 8))
             self._list(contact)
+
+    def claim(self, address: bytes) -> bool:
+        """Ask whether ``address`` may be asked something else than samples; :meth:`release` must follow.
+
+        False for a node that never answered and was tried already, or is being tried. An untried one counts
+        as asked from here on.
+        """
+        contact = self._contacts.get(address)
+        if contact is None or contact.standing in _PROVED:
+            return True
+        if contact.phase is not Phase.READY or contact.standing not in _NEVER_ASKED:
+            return False
+        contact.phase = Phase.ASKED
+        return True
+
+    def release(self, address: bytes, now: float, *, answered: bool) -> None:
+        """Tell what came of the query for which ``address`` was claimed."""
+        contact = self._contacts.get(address)
+        if contact is None or contact.phase is not Phase.ASKED or contact.standing not in _NEVER_ASKED:
+            return
+        if answered:
+            contact.standing = Standing.VOUCHED
+            self._ready(contact)
+        else:
+            self.failed(contact, now)
 
     def postponed(self, contact: Contact, until: float) -> None:
         """Nothing was sent to ``contact``: the budget does not allow it before ``until``."""

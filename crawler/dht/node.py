@@ -187,4 +187,5 @@ class Node:
             self.counters.dropped["reply_over_budget"] += 1
             return
         self.counters.replies += 1
+        self.counters.bytes_out += len(reply)
         self._replies.append((reply, source))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _NO_PORTS = {b"\0\0", b"\0\1"}
 """Port 0 does not exist; port 1 is what broken clients say (krpc.md §11 row 16)."""
+_MULTICAST, _MULTICAST6 = 224, 0xFF
 _EXPIRY_TICK = 0.1
 _MAX_WANTED_PINGS = 256
 _BOTH = (Family.IPV4.want, Family.IPV6.want)
@@ -108,12 +109,17 @@ class Endpoint:
     own_addresses: set[bytes] = attrs.field(factory=set)
 
     def may_contact(self, address: bytes) -> bool:
-        """Whether compact ``address`` is one that we ever send to: no port 0, not private, not ourselves."""
+        """Whether compact ``address`` is one that we ever send to: no port 0 or 1, not private, not us."""
         if address in self.own_addresses:
             return False
-        if self.allow_private:
-            return address[-2:] not in _NO_PORTS and any(address[:-2])
-        return is_global(address) and address[-2:] not in _NO_PORTS
+        if address[-2:] in _NO_PORTS:
+            return False
+        if not self.allow_private:
+            return is_global(address)
+        # Even in a private network nobody is at 0/8, at multicast or reserved addresses, at :: or ff00::/8.
+        if len(address) == Family.IPV4.address_bytes:
+            return 0 < address[0] < _MULTICAST
+        return address[0] != _MULTICAST6 and any(address[:-2])
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Pump datagrams until cancelled, then close the socket."""
