@@ -61,7 +61,13 @@ def decode_datagram(data: bytes) -> Any:
     Raises:
         BencodeError: as `decode`.
     """
-    if _COMPILED and _is_cheap(data):
+    size = len(data)
+    cheap = size <= _UNCOUNTED_BYTES or (
+        size <= _STRICT_BYTES
+        and data.count(b"e") <= _STRICT_ENDS
+        and (size <= _UNCOUNTED_STRING_BYTES or data.count(b":") <= _STRICT_STRINGS)
+    )
+    if cheap and _COMPILED:
         try:
             return bdecode(data, max_depth=MAX_DEPTH)
         except (ValueError, RecursionError):
@@ -70,19 +76,9 @@ def decode_datagram(data: bytes) -> Any:
         if strings > _SECOND_STRINGS:
             raise BencodeError("too many strings")
         return decode_tolerant(data, BUDGET - strings // _STRINGS_A_UNIT)
-    if len(data) > MAX_DATAGRAM:
+    if size > MAX_DATAGRAM:
         raise BencodeError("too long")
     return decode_tolerant(data)
-
-
-def _is_cheap(data: bytes) -> bool:
-    """Whether the strict decoder would be done soon, told by an upper bound of what it has to build."""
-    size = len(data)
-    if size <= _UNCOUNTED_BYTES:
-        return True
-    if size > _STRICT_BYTES or data.count(b"e") > _STRICT_ENDS:
-        return False
-    return size <= _UNCOUNTED_STRING_BYTES or data.count(b":") <= _STRICT_STRINGS
 
 
 def encode(value: object) -> bytes:
