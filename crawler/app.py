@@ -1,7 +1,7 @@
 """The composition root: sockets, stages, sink and the one nursery that they all run in.
 
 Start: outputs and sockets are opened first, so that a mistake is one clear line before anything is sent.
-End (duration over, SIGINT, SIGTERM, reader gone): asking stops, answers on their way are awaited a moment, the
+Start: outputs and sockets are opened first, so that a mistake is one clear line and nothing is sent yet.
 outlet and the sink are drained, the state is saved. A crash of our own code leaves by the nursery.
 """
 
@@ -238,15 +238,8 @@ def _assemble(
         secure_rng=secure,
         on_event=on_event,
     )
-    ids = _saved_ids(state)
     families: dict[Family, FamilyParts] = {}
-    stations = []
-    for listen, socket in _open_sockets(config.network, open_socket, on_event):
-        family = Family.IPV6 if ":" in socket.local[0] else Family.IPV4
-        if family not in families:
-            families[family] = _family_parts(shared, family, state, clock.offset)
-        node_id = ids.get(listen) or random_id(secure)
-        stations.append(Station(shared, families[family], listen, socket, node_id))
+    stations = _build_stations(shared, families, state, open_socket, clock.offset)
     # Nearly everything that is allocated lives for one answer or for hours; looking for cycles among the
     # hours' worth of contacts every few thousand answers would cost a tenth of the crawl.
     gc.collect()
@@ -262,6 +255,25 @@ def _assemble(
         lifetime=Lifetime(config.run),
         began=trio.current_time(),
     )
+
+
+def _build_stations(
+    shared: Shared,
+    families: dict[Family, FamilyParts],
+    state: StateDirectory | None,
+    open_socket: Callable[[str, NetworkConfig], DatagramSocket],
+    wall_minus_now: float,
+) -> list[Station]:
+    """Open every socket and build its station; what a family's sockets share is put into ``families``."""
+    ids = _saved_ids(state)
+    stations = []
+    for listen, socket in _open_sockets(shared.config.network, open_socket, shared.on_event):
+        family = Family.IPV6 if ":" in socket.local[0] else Family.IPV4
+        if family not in families:
+            families[family] = _family_parts(shared, family, state, wall_minus_now)
+        node_id = ids.get(listen) or random_id(shared.secure_rng)
+        stations.append(Station(shared, families[family], listen, socket, node_id))
+    return stations
 
 
 def _open_sockets(

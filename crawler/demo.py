@@ -111,8 +111,6 @@ def _crawl(wanted: argparse.Namespace, bootstrap: str) -> int:
     command = (*_CRAWLER, "--out", str(wanted.out), "--bootstrap", bootstrap, "--listen", "127.0.0.1:0")
     pace = ("--allow-private", "--max-rate", wanted.max_rate, "--duration", f"{wanted.duration:g}")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DHT_CRAWLER_")}
-    # The network loses packets, perhaps our first; a short crawl can't wait for it as a long one does.
-    environment |= {"DHT_CRAWLER_BOOTSTRAP_FIRST_PAUSE": "0.25", "DHT_CRAWLER_BOOTSTRAP_CHECK": "0.25"}
     # Ctrl-C reaches the daemon too, which then ends in good order; we wait for that.
     before = signal.signal(signal.SIGINT, lambda *_arguments: None)
     try:

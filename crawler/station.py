@@ -139,6 +139,7 @@ class Station:
             shared.config.refresh,
             self.endpoint,
             sampler=self.sampler,
+            store=shared.store,
             rng=shared.rng,
             on_event=shared.on_event,
         )

@@ -10,11 +10,14 @@ it waits longer, up to a limit.
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
+from crawler.crawl.courtesy import ask_once
 from crawler.crawl.frontier import Standing
 from crawler.dht.lookup import Lookup, LookupConfig
 from crawler.net.dht import QueryFailedError
@@ -28,10 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from random import Random
 
+    from crawler.crawl.frontier import Frontier
     from crawler.crawl.pace import Pace
     from crawler.crawl.sample import Sampler
     from crawler.dht.events import Answered
     from crawler.net.dht import Endpoint
+
+
+_TRIES = 2
+"""A seed was configured or answered before, so a lost datagram is more likely than a dead node."""
 
 
 @attrs.frozen
@@ -107,7 +115,7 @@ class Bootstrap:
 
     async def run(self) -> None:
         """Seed at once, then whenever it is needed, until cancelled."""
-        pause = self._config.first_pause
+        pause = 0.0
         next_allowed = trio.current_time()
         while True:
             now = trio.current_time()
@@ -118,7 +126,7 @@ class Bootstrap:
                 self._restart_window()
                 await trio.sleep(self._config.check)
                 fruitful = self._sampler.counters.new > new_before
-                pause = self._config.first_pause if fruitful else pause * 2
+                pause = self._config.first_pause if fruitful or not pause else pause * 2
                 blind = reason != "barren"
                 pause = min(pause, self._config.blind_pause if blind else self._config.longest_pause)
                 next_allowed = trio.current_time() + pause
@@ -195,9 +203,11 @@ class Bootstrap:
         return [address for address in found if address not in refused]
 
     async def _ask(self, address: bytes) -> None:
-        try:
-            answer = await self._endpoint.find_node(address, random_id(self._rng), both_families=True)
-        except QueryFailedError:
+        for _ in range(_TRIES):
+            with contextlib.suppress(QueryFailedError):
+                answer = await self._endpoint.find_node(address, random_id(self._rng), both_families=True)
+                break
+        else:
             return
         self.counters.seeds_answered += 1
         self._sampler.met(answer)
@@ -206,14 +216,16 @@ class Bootstrap:
     async def _look_around(self) -> None:
         """Look up our own neighbourhood (BEP 5) and one random place."""
         for target in (self._endpoint.node.id, random_id(self._rng)):
-            await look_up_node(self._endpoint, target, self._learn)
+            await look_up_node(self._endpoint, self._sampler.frontier, target, self._learn)
 
     def _learn(self, answer: Answered) -> None:
         family = self._endpoint.node.family
         self._sampler.learn(split_nodes(answer.response.body.get(family.nodes_key), family), vouched=True)
 
 
-async def look_up_node(endpoint: Endpoint, target: bytes, on_answer: Callable[[Answered], None]) -> Lookup:
+async def look_up_node(
+    endpoint: Endpoint, frontier: Frontier, target: bytes, on_answer: Callable[[Answered], None]
+) -> Lookup:
     """Look up the nodes closest to ``target`` from our table; returns the finished lookup."""
     lookup = Lookup(target, LookupConfig(), spread=not endpoint.allow_private)
     now = trio.current_time()
@@ -223,5 +235,5 @@ async def look_up_node(endpoint: Endpoint, target: bytes, on_answer: Callable[[A
     def ask(address: bytes) -> Awaitable[Answered]:
         return endpoint.find_node(address, target)
 
-    await run_lookup(endpoint, lookup, ask, on_answer)
+    await run_lookup(endpoint, lookup, partial(ask_once, frontier, ask=ask), on_answer)
     return lookup

@@ -27,7 +27,7 @@ from crawler.crawl.rings import CellRing, Wheel
 from crawler.settings import setting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from random import Random
 
 
@@ -60,7 +60,11 @@ class FrontierConfig:
         4.0, unit="s", help="Pause before the one retry of a node that timed out.", above=0
     )
     retry_vouchers: int = setting(
-        2, unit="mentions", help="What a node that never answered needs to be tried twice.", minimum=1
+        2,
+        unit="mentions",
+        help="What a node that never answered needs to be tried twice.",
+        minimum=1,
+        maximum=2,
     )
 
 
@@ -98,7 +102,7 @@ class Contact:
         phase: ready to be asked, asked, or waiting until `due`.
         due: when it may be asked again, in seconds.
         num: how many infohashes it said it stores; 0 when unknown.
-        named: how often others named it, up to 255.
+        named: 1, or 2 when it was named again since.
         failures: queries in a row without an answer.
         listed: whether it stands in the list of those that may be forgotten.
     """
@@ -125,8 +129,9 @@ class FrontierStatistics:
     evicted_silent: int
 
 
+_PROVED = {Standing.GIVES, Standing.MUTE}
 _NEVER_ASKED = {Standing.UNTRIED, Standing.VOUCHED}
-_MOST_NAMED = 255
+_TAKEN_TOGETHER = 16
 _CURIOSITY = 0.05
 _LEARNING = 0.005
 _PROMISE = {
@@ -147,8 +152,11 @@ class Frontier:
         self._config = config
         self._rng = rng
         self._contacts: dict[bytes, Contact] = {}
-        self._rings: dict[Standing, CellRing[Contact]] = {standing: CellRing() for standing in Standing}
-        self._promise = dict(_PROMISE)
+        self._named_once: set[bytes] = set()
+        self._rings: list[CellRing[Contact]] = [CellRing() for _ in Standing]
+        self._promise = [_PROMISE[standing] for standing in Standing]
+        self._chosen = self._rings[0]
+        self._chosen_for = 0
         self._wheel: Wheel[Contact] = Wheel()
         self._forgettable: deque[Contact] = deque()
         self._dropped_full = 0
@@ -167,30 +175,19 @@ class Frontier:
     @property
     def ready(self) -> int:
         """How many contacts could be asked now."""
-        return sum(len(ring) for ring in self._rings.values())
+        return sum(len(ring) for ring in self._rings)
 
-    def heard(
-        self, nodes: Iterable[tuple[bytes, bytes]], *, vouched: bool = False
-    ) -> list[tuple[bytes, bytes]]:
-        """Count (id, compact address) rumours of nodes in the ledger; return those that are not in it.
+    def heard(self, addresses: Sequence[bytes], *, vouched: bool = False) -> list[bytes]:
+        """Count rumours of nodes, by compact address; return the addresses that are not in the ledger.
 
         The caller decides which of those are fit to be contacted, and passes them to :meth:`add`.
         ``vouched`` says that whoever named them has just given infohashes that were new.
         """
+        again = self._named_once.intersection(addresses)
+        if again:
+            self._named_again(again, vouched=vouched)
         contacts = self._contacts
-        unknown = []
-        for node in nodes:
-            contact = contacts.get(node[1])
-            if contact is None:
-                unknown.append(node)
-            else:
-                if contact.named < _MOST_NAMED:
-                    contact.named += 1
-                if vouched and contact.standing is Standing.UNTRIED and contact.phase is Phase.READY:
-                    # Its place in the untried ring goes stale; take() passes over it.
-                    contact.standing = Standing.VOUCHED
-                    self._ready(contact)
-        return unknown
+        return [address for address in addresses if address not in contacts]
 
     def add(self, node_id: bytes, address: bytes, *, vouched: bool = False) -> Contact | None:
         """Take a node that is not in the ledger yet; None, and a count, when there is no room for it."""
@@ -199,6 +196,7 @@ class Frontier:
             return None
         contact = Contact(address, node_id, Standing.VOUCHED if vouched else Standing.UNTRIED)
         self._contacts[address] = contact
+        self._named_once.add(address)
         self._ready(contact)
         return contact
 
@@ -207,6 +205,8 @@ class Frontier:
         if contact.address in self._contacts or len(self._contacts) >= self._config.capacity:
             return
         self._contacts[contact.address] = contact
+        if contact.named == 1:
+            self._named_once.add(contact.address)
         if contact.standing in _NEVER_ASKED:
             self._ready(contact)
         else:
@@ -215,7 +215,8 @@ class Frontier:
                 self._list(contact)
 
     def wake(self, now: float) -> None:
-        """Make ready whom it is time to ask again; call it before :meth:`take`."""
+        """Make ready whom it is time to ask again; call it before each batch of :meth:`take`."""
+        self._chosen_for = 0
         for contact in self._wheel.turn(now):
             # A contact that was pardoned stands on the wheel twice; only its latest due time counts.
             if contact.phase is Phase.WAITING and contact.due <= now:
@@ -223,12 +224,15 @@ class Frontier:
 
     def take(self) -> Contact | None:
         """Return the contact that promises most new infohashes per query, now counted as asked, or None."""
-        while (standing := self._choose()) is not None:
-            contact = self._rings[standing].pop()
-            if contact.standing is standing and contact.phase is Phase.READY:
+        while True:
+            if not (self._chosen_for and self._chosen) and not self._choose():
+                return None
+            ring = self._chosen
+            self._chosen_for -= 1
+            contact = ring.pop()
+            if contact.phase is Phase.READY and self._rings[contact.standing] is ring:
                 contact.phase = Phase.ASKED
                 return contact
-        return None
 
     def gave(self, contact: Contact, new: int, num: int, interval: float, now: float) -> None:
         """``contact`` gave samples, ``new`` of them unknown, and stated ``num`` and ``interval`` (s)."""
@@ -260,6 +264,31 @@ class Frontier:
             self._wait(contact, now + config.silent_rest * min(contact.failures, 8))
             self._list(contact)
 
+    def claim(self, address: bytes) -> bool:
+        """Ask whether ``address`` may be asked something else than samples; :meth:`release` must follow.
+
+        False for a node that never answered and was tried already, or is being tried. An untried one counts
+        as asked from here on.
+        """
+        contact = self._contacts.get(address)
+        if contact is None or contact.standing in _PROVED:
+            return True
+        if contact.phase is not Phase.READY or contact.standing not in _NEVER_ASKED:
+            return False
+        contact.phase = Phase.ASKED
+        return True
+
+    def release(self, address: bytes, now: float, *, answered: bool) -> None:
+        """Tell what came of the query for which ``address`` was claimed."""
+        contact = self._contacts.get(address)
+        if contact is None or contact.phase is not Phase.ASKED or contact.standing not in _NEVER_ASKED:
+            return
+        if answered:
+            contact.standing = Standing.VOUCHED
+            self._ready(contact)
+        else:
+            self.failed(contact, now)
+
     def postponed(self, contact: Contact, until: float) -> None:
         """Nothing was sent to ``contact``: the budget does not allow it before ``until``."""
         self._wait(contact, until)
@@ -282,15 +311,31 @@ class Frontier:
             evicted_silent=self._evicted_silent,
         )
 
-    def _choose(self) -> Standing | None:
-        """The queue with the highest promise among those that hold somebody; now and then any of them."""
-        best = None
-        for standing, ring in self._rings.items():
-            if ring and (best is None or self._promise[standing] > self._promise[best]):
-                best = standing
-        if best is not None and self._rng.random() < _CURIOSITY:
-            best = self._rng.choice([standing for standing, ring in self._rings.items() if ring])
-        return best
+    def _choose(self) -> bool:
+        """Choose the queue with the highest promise among those that hold somebody, or now and then any.
+
+        The choice holds for a few contacts, because making it costs more than taking one. Returns whether
+        anybody is there.
+        """
+        held = [standing for standing in Standing if self._rings[standing]]
+        if not held:
+            return False
+        if self._rng.random() < _CURIOSITY:
+            best = self._rng.choice(held)
+        else:
+            best = max(held, key=self._promise.__getitem__)
+        self._chosen, self._chosen_for = self._rings[best], _TAKEN_TOGETHER
+        return True
+
+    def _named_again(self, addresses: Iterable[bytes], *, vouched: bool) -> None:
+        for address in addresses:
+            contact = self._contacts[address]
+            contact.named = 2
+            if vouched and contact.standing is Standing.UNTRIED and contact.phase is Phase.READY:
+                # Its place in the untried ring goes stale; take() passes over it.
+                contact.standing = Standing.VOUCHED
+                self._ready(contact)
+        self._named_once.difference_update(addresses)
 
     def _ready(self, contact: Contact) -> None:
         contact.phase = Phase.READY
@@ -316,6 +361,7 @@ class Frontier:
             contact.listed = False
             if contact.standing is Standing.SILENT and contact.phase is Phase.WAITING:
                 del self._contacts[contact.address]
+                self._named_once.discard(contact.address)
                 contact.phase = Phase.GONE
                 self._evicted_silent += 1
                 return True

@@ -138,7 +138,8 @@ class Locator:
 
     def next_queries(self, count: int, now: float) -> list[tuple[bytes, Address]]:
         """Return up to ``count`` first questions to send now."""
-        node, budget = self._endpoint.node, self._endpoint.budget
+        node, hold = self._endpoint.node, self._endpoint.budget.hold
+        fill = self._fresh_template().fill
         self._turn.extend(self._resting.turn(now))
         queries: list[tuple[bytes, Address]] = []
         while self._turn and len(queries) < count:
@@ -146,7 +147,7 @@ class Locator:
             if not giver.infohashes:
                 del self._givers[giver.address]
                 continue
-            wait = budget.hold(giver.address, now)
+            wait = hold(giver.address, now)
             if wait:
                 self._resting.put(now + wait, giver)
                 continue
@@ -154,7 +155,7 @@ class Locator:
             self._waiting -= 1
             where = unpack_address(giver.address)
             tid = node.open_query(where, giver.address, _METHOD, self, infohash, now)
-            queries.append((self._fresh_template().fill(infohash, tid), where))
+            queries.append((fill(infohash, tid), where))
             self._turn.append(giver)
         self.counters.asked += len(queries)
         return queries

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from crawler.crawl.courtesy import ask_once
 from crawler.dht.lookup import Lookup, LookupConfig
 from crawler.net.lookup import run_lookup
 from crawler.wire.compact import split_nodes
@@ -71,7 +72,9 @@ class PeerLookups:
             self._pace.charge_peers(1, trio.current_time())
             return await endpoint.get_peers(address, wanted.infohash)
 
-        await run_lookup(endpoint, lookup, ask, partial(self._learn, peers))
+        await run_lookup(
+            endpoint, lookup, partial(ask_once, self._sampler.frontier, ask=ask), partial(self._learn, peers)
+        )
         locator.counters.lookups += 1
         if peers:
             locator.found(wanted.infohash, list(peers), trio.current_time())

@@ -104,7 +104,7 @@ class Pace:
             if queries:
                 self._endpoint.send_queries(queries, now)
             self._outlet.flush()
-            await trio.sleep(self._pause(now, busy=bool(queries)))
+            await trio.sleep_until(now + self._pause(now, busy=bool(queries)))
 
     def _next_batch(self, now: float) -> list[tuple[bytes, Address]]:
         endpoint = self._endpoint

@@ -1,6 +1,7 @@
 """Keeps the routing table fit (BEP 5, Routing Table): refreshes buckets, pings whom a ping would tell about.
 
-It also makes our id follow our external address once enough networks agree on one (BEP 42).
+It also drops expired peers from the store, and makes our id follow our external address once enough networks
+agree on one (BEP 42).
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
     from crawler.crawl.sample import Sampler
     from crawler.dht.events import Answered
+    from crawler.dht.peers import PeerStore
     from crawler.net.dht import Endpoint
+
+_EXPIRY = 60.0
 
 
 @attrs.frozen
@@ -42,6 +46,7 @@ class Refresh:
         endpoint: Endpoint,
         *,
         sampler: Sampler,
+        store: PeerStore,
         rng: Random,
         on_event: Callable[..., None],
     ) -> None:
@@ -49,20 +54,25 @@ class Refresh:
         self._config = config
         self._endpoint = endpoint
         self._sampler = sampler
+        self._store = store
         self._rng = rng
         self._on_event = on_event
 
     async def run(self) -> None:
         """Look after the table until cancelled."""
+        expired = trio.current_time()
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.sleep(self._config.tick)
                 now = trio.current_time()
                 self._follow_external_address(now)
+                if now - expired >= _EXPIRY:
+                    self._store.expire(now)
+                    expired = now
                 for address in self._worth_pinging(now):
                     nursery.start_soon(self._ping, address)
                 for target in self._endpoint.node.table.due_refresh(now):
-                    await look_up_node(self._endpoint, target, self._learn)
+                    await look_up_node(self._endpoint, self._sampler.frontier, target, self._learn)
 
     def _worth_pinging(self, now: float) -> list[bytes]:
         wanted = self._endpoint.want_pings

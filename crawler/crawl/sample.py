@@ -19,8 +19,8 @@ from crawler.crawl.frontier import Contact, Standing
 from crawler.dht.events import Answered, Refused
 from crawler.records import InfohashesFound
 from crawler.settings import setting
-from crawler.wire.compact import split_nodes, split_samples, unpack_address
-from crawler.wire.ids import random_id_near
+from crawler.wire.compact import split_node_addresses, split_samples, unpack_address
+from crawler.wire.ids import ID_BYTES, random_id_near
 from crawler.wire.krpc import QueryTemplate
 
 if TYPE_CHECKING:
@@ -154,13 +154,22 @@ class Sampler:
 
     def learn(self, nodes: list[tuple[bytes, bytes]], *, vouched: bool = False) -> int:
         """Take rumours of nodes that may be contacted into the frontier; returns how many are new."""
-        added = 0
-        for node_id, address in self.frontier.heard(nodes, vouched=vouched):
-            if not self._endpoint.may_contact(address):
-                self.counters.dropped["node_not_contactable"] += 1
-            elif self.frontier.add(node_id, address, vouched=vouched) is not None:
-                added += 1
-        return added
+        ids = {address: node_id for node_id, address in nodes}
+        unknown = dict.fromkeys(self.frontier.heard(list(ids), vouched=vouched))
+        return sum(self._add(ids[address], address, vouched=vouched) for address in unknown)
+
+    def _add(self, node_id: bytes, address: bytes, *, vouched: bool) -> bool:
+        if not self._endpoint.may_contact(address):
+            self.counters.dropped["node_not_contactable"] += 1
+            return False
+        return self.frontier.add(node_id, address, vouched=vouched) is not None
+
+    def _learn_blob(self, blob: bytes, *, vouched: bool) -> None:
+        """As :meth:`learn` from an answer's `nodes`; the ids of nodes that we know are not even read."""
+        addresses = split_node_addresses(blob, self._family)
+        for address in dict.fromkeys(self.frontier.heard(addresses, vouched=vouched)):
+            at = addresses.index(address) * self._family.node_bytes
+            self._add(blob[at : at + ID_BYTES], address, vouched=vouched)
 
     def _settle_answer(self, contact: Contact, node_id: bytes, body: dict[bytes, object], now: float) -> None:
         contact.id = node_id
@@ -180,8 +189,8 @@ class Sampler:
             num = _whole(body.get(b"num"), len(samples), 1 << 32)
             self.frontier.gave(contact, len(new), num, interval, now)
         nodes = body.get(self._family.nodes_key)
-        if nodes:
-            self.learn(split_nodes(nodes, self._family), vouched=bool(new))
+        if isinstance(nodes, bytes):
+            self._learn_blob(nodes, vouched=bool(new))
 
     def _take_samples(self, contact: Contact, samples: tuple[bytes, ...], now: float) -> list[bytes]:
         counters = self.counters

@@ -1,7 +1,7 @@
 """Which infohashes were seen before: exact for the recent ones, a Bloom filter for the rest.
 
-Most of what a crawl is given it was given minutes ago, so a plain set answers that first. When half of it is
-full, its content passes little by little into a filter, of which there are two generations: when the younger
+Most of what a crawl is given it was given minutes ago, so a plain set answers that first. When it is full,
+its content passes little by little into a filter, of which there are two generations: when the younger
 has taken `capacity` infohashes it becomes the elder and the elder is forgotten. Memory is therefore fixed by
 the settings, in bytes about
 
@@ -38,7 +38,7 @@ class SeenConfig:
         1e-6, unit="", help="Chance that a new infohash is taken for an old one.", above=0, maximum=0.01
     )
     recent: int = setting(
-        500_000, unit="infohashes", help="Remembered exactly as well, 121 bytes each.", minimum=1000
+        1_000_000, unit="infohashes", help="Remembered exactly as well, 121 bytes each.", minimum=1000
     )
 
 
@@ -72,7 +72,7 @@ class Seen:
         if self._leaving or self._young is not None:
             unsure = [infohash for infohash in unsure if not self._knew(infohash)]
             self._hand_over(_HANDED_OVER_AT_ONCE)
-        if len(recent) >= self._config.recent // 2:
+        if len(recent) >= self._config.recent - len(self._leaving):
             self._hand_over(len(self._leaving))
             self._leaving, self._recent = recent, set()
         self.total += len(unsure)

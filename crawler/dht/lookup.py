@@ -34,7 +34,10 @@ class LookupConfig:
     )
     parallel: int = setting(4, unit="queries", help="Queries of one lookup in flight (alpha).", minimum=1)
     candidates: int = setting(
-        100, unit="nodes", help="Closest candidates a lookup remembers; farther ones are dropped.", minimum=8
+        100,
+        unit="nodes",
+        help="Closest candidates not asked yet that a lookup remembers; farther ones are dropped.",
+        minimum=8,
     )
     short_timeout: float = setting(
         1.0, unit="s", help="After this a silent node frees its slot; its late answer still counts.", above=0
@@ -83,12 +86,16 @@ class Lookup:
         self._in_flight = 0
 
     def learn(self, nodes: Iterable[tuple[bytes, bytes]], hop: int = 0) -> None:
-        """Take (id, compact address) pairs as candidates, as far as there is room for closer ones."""
+        """Take (id, compact address) pairs as candidates, as far as there is room for closer ones.
+
+        Those that were asked are kept whatever comes, or they might be asked again.
+        """
         for node_id, address in nodes:
             if address in self._candidates or not self._admits(address):
                 continue
             rank = (distance(node_id, self.target), address)
-            if len(self._ranked) >= self._config.candidates and not self._evict_farther_than(rank):
+            not_asked = len(self._ranked) - self.queries
+            if not_asked >= self._config.candidates and not self._evict_farther_than(rank):
                 continue
             insort(self._ranked, rank)
             self._candidates[address] = Candidate(node_id, address, hop)
@@ -163,7 +170,8 @@ class Lookup:
 
     def _release_slow(self, now: float) -> None:
         for candidate in self._candidates.values():
-            if candidate.state is Contact.WAITING and now - candidate.asked >= self._config.short_timeout:
+            # The same sum as in next_timer: a difference may round to less at the very moment it names.
+            if candidate.state is Contact.WAITING and now >= candidate.asked + self._config.short_timeout:
                 candidate.state = Contact.UNRESPONSIVE
                 self._in_flight -= 1
 
@@ -184,12 +192,15 @@ class Lookup:
         return self._prefixes.get(prefix_of(address), 0) < self._config.per_prefix
 
     def _evict_farther_than(self, rank: tuple[int, bytes]) -> bool:
-        """Make room by forgetting the farthest unasked candidate, if it is farther than ``rank``."""
-        farthest = self._ranked[-1]
-        if farthest <= rank or self._candidates[farthest[1]].state is not Contact.NOT_CONTACTED:
-            return False
-        self._ranked.pop()
-        del self._candidates[farthest[1]]
-        self._ips.discard(ip_of(farthest[1]))
-        self._prefixes[prefix_of(farthest[1])] -= 1
-        return True
+        """Make room by forgetting the farthest candidate not asked yet, if it is farther than ``rank``."""
+        for place in range(len(self._ranked) - 1, -1, -1):
+            farthest = self._ranked[place]
+            if farthest <= rank:
+                break
+            address = farthest[1]
+            if self._candidates[address].state is Contact.NOT_CONTACTED:
+                del self._ranked[place], self._candidates[address]
+                self._ips.discard(ip_of(address))
+                self._prefixes[prefix_of(address)] -= 1
+                return True
+        return False

@@ -179,6 +179,9 @@ class Responder:
         nodes = self._nodes(query, source, info_hash, now)
         peers = self._peers(query, source, info_hash, now)
         reply = self._reply(query, source, body, nodes, peers)
+        if query.args.get(b"bs") == 1:
+            # libtorrent refreshes its table by get_peers for random targets, and says so: no torrent meant.
+            return Answer(reply)
         return Answer(reply, Sighting(info_hash, "get_peers", source, None))
 
     def _announce_peer(self, query: krpc.Query, source: bytes, now: float) -> Answer:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from crawler.net.limits import QueryBudget
     from crawler.wire.compact import Address
 
+_NO_PORTS = {b"\0\0", b"\0\1"}
+"""Port 0 does not exist; port 1 is what broken clients say (krpc.md §11 row 16)."""
+_MULTICAST, _MULTICAST6 = 224, 0xFF
 _EXPIRY_TICK = 0.1
 _MAX_WANTED_PINGS = 256
 _BOTH = (Family.IPV4.want, Family.IPV6.want)
@@ -106,12 +109,17 @@ class Endpoint:
     own_addresses: set[bytes] = attrs.field(factory=set)
 
     def may_contact(self, address: bytes) -> bool:
-        """Whether compact ``address`` is one that we ever send to: no port 0, not private, not ourselves."""
+        """Whether compact ``address`` is one that we ever send to: no port 0 or 1, not private, not us."""
         if address in self.own_addresses:
             return False
-        if self.allow_private:
-            return address[-2:] != b"\0\0" and any(address[:-2])
-        return is_global(address)
+        if address[-2:] in _NO_PORTS:
+            return False
+        if not self.allow_private:
+            return is_global(address)
+        # Even in a private network nobody is at 0/8, at multicast or reserved addresses, at :: or ff00::/8.
+        if len(address) == Family.IPV4.address_bytes:
+            return 0 < address[0] < _MULTICAST
+        return address[0] != _MULTICAST6 and any(address[:-2])
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Pump datagrams until cancelled, then close the socket."""
@@ -128,7 +136,7 @@ class Endpoint:
         """Send queries whose transactions are open and whose budget is taken."""
         size = sum(len(data) for data, _ in queries)
         self.node.counters.bytes_out += size
-        self.budget.sent(size, now)
+        self.budget.sent(len(queries), size, now)
         self.socket.send_batch(queries)
 
     async def query(self, address: bytes, method: bytes, build: Callable[[bytes, bytes], bytes]) -> Answered:
@@ -221,7 +229,10 @@ class Endpoint:
 
     def _dispatch(self, now: float) -> None:
         for event in self.node.take_events():
-            if isinstance(event, Sighting):
+            if type(event) is Answered:
+                self.last_answer = now
+                event.transaction.owner.settle(event, now)
+            elif isinstance(event, Sighting):
                 if self.on_sighting is not None:
                     self.on_sighting(event, now)
             elif isinstance(event, PingWanted):

@@ -100,28 +100,29 @@ class KeyedBuckets:
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def wait(self, key: bytes, now: float) -> float:
-        """Seconds until ``key`` has a token; 0 when it has one now."""
-        full_at = self._young.get(key)
+    def take(self, key: bytes, now: float) -> float:
+        """Take a token from ``key`` and return 0, or return the seconds until it has one."""
+        if now - self._swapped > self._lifetime:
+            self._old, self._young, self._swapped = self._young, {}, now
+        young = self._young
+        full_at = young.get(key)
         if full_at is None:
             full_at = self._old.get(key)
             if full_at is None:
-                return 0.0 if len(self._young) < self._capacity else self._swap_when_due(now)
+                if len(young) >= self._capacity:
+                    # Full: a newcomer waits until this generation may be swapped out.
+                    return self._swapped + self._lifetime - now
+                young[key] = now + self._step
+                return 0.0
         lacking = full_at - now - self._slack
-        return lacking if lacking > 0 else 0.0
+        if lacking > 0:
+            return lacking
+        young[key] = (full_at if full_at > now else now) + self._step  # noqa: FURB136 - twice as fast as max
+        return 0.0
 
-    def take(self, key: bytes, now: float) -> None:
-        """Take one token from ``key``; the caller has seen ``wait`` return 0."""
-        if now - self._swapped > self._lifetime:
-            self._old, self._young, self._swapped = self._young, {}, now
-        full_at = self._young.get(key)
-        if full_at is None:
-            full_at = self._old.get(key, now)
-        self._young[key] = max(full_at, now) + self._step
-
-    def _swap_when_due(self, now: float) -> float:
-        """The young generation is full: a newcomer waits until it may be swapped out."""
-        return max(self._swapped + self._lifetime - now, 0.0)
+    def give_back(self, key: bytes) -> None:
+        """Put back the token just taken from ``key``."""
+        self._young[key] -= self._step
 
 
 class RecentDestinations:
@@ -184,24 +185,27 @@ class QueryBudget:
         return max(self._queries.wait(1, now), self._in.wait(1, now), self._out.wait(1, now))
 
     def hold(self, address: bytes, now: float) -> float:
-        """Seconds that a query to compact ``address`` must wait; 0 takes the query from every budget."""
+        """Seconds that a query to compact ``address`` must wait; 0 takes it from the budgets per address.
+
+        What is sent then is taken from the overall budgets by :meth:`sent`.
+        """
         ip = address[:-2]
         prefix = address[:3] if len(ip) == 4 else address[:8]  # noqa: PLR2004 - /24, /64
-        wait = self._ips.wait(ip, now)
+        wait = self._ips.take(ip, now)
         if wait:
             self.held_back["ip"] += 1
             return wait
-        wait = self._prefixes.wait(prefix, now)
+        wait = self._prefixes.take(prefix, now)
         if wait:
             self.held_back["prefix"] += 1
+            self._ips.give_back(ip)
             return wait
         if self._limits_destinations:
             wait = self._admit_destination(address, now)
             if wait:
+                self._ips.give_back(ip)
+                self._prefixes.give_back(prefix)
                 return wait
-        self._ips.take(ip, now)
-        self._prefixes.take(prefix, now)
-        self._queries.take(1, now)
         return 0.0
 
     def _admit_destination(self, address: bytes, now: float) -> float:
@@ -215,8 +219,9 @@ class QueryBudget:
         self._recent.add(address, now)
         return 0.0
 
-    def sent(self, size: int, now: float) -> None:
-        """Account for ``size`` bytes of queries that left."""
+    def sent(self, queries: int, size: int, now: float) -> None:
+        """Account for ``queries`` that left, of ``size`` bytes together."""
+        self._queries.take(queries, now)
         self._out.take(size, now)
 
     def received(self, size: int, now: float) -> None:

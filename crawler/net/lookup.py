@@ -21,7 +21,7 @@ async def run_lookup(
     endpoint: Endpoint,
     lookup: Lookup,
     ask: Callable[[bytes], Awaitable[Answered]],
-    on_answer: Callable[[Answered], None] | None = None,
+    on_answer: Callable[[Answered], None],
 ) -> None:
     """Ask until ``lookup`` is done.
 
@@ -43,8 +43,7 @@ async def run_lookup(
             nodes = split_nodes(answer.response.body.get(family.nodes_key), family)
             fit = [node for node in nodes if endpoint.may_contact(node[1])]
             lookup.answered(address, answer.response.id, fit)
-            if on_answer is not None:
-                on_answer(answer)
+            on_answer(answer)
         news.set()
 
     async with trio.open_nursery() as nursery:

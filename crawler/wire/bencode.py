@@ -13,7 +13,14 @@ from typing import Any
 
 from fastbencode import bdecode, bencode  # type: ignore[attr-defined] # typed, but exports nothing by name
 
-from crawler.wire.bencode_tolerant import INT64_MAX, INT64_MIN, MAX_DEPTH, BencodeError, decode_tolerant
+from crawler.wire.bencode_tolerant import (
+    BUDGET,
+    INT64_MAX,
+    INT64_MIN,
+    MAX_DEPTH,
+    BencodeError,
+    decode_tolerant,
+)
 
 __all__ = ["MAX_DATAGRAM", "BencodeError", "decode", "decode_datagram", "encode"]
 
@@ -25,8 +32,8 @@ MAX_DATAGRAM = 5 * 1024
 _STRICT_BYTES = 1024
 _UNCOUNTED_BYTES, _UNCOUNTED_STRING_BYTES = 160, 768
 _STRICT_ENDS, _STRICT_STRINGS = 24, 128
-# What it refused gets what is left of the time: each string has cost a fifth of a unit. 60 peers still fit.
-_SECOND_BUDGET, _STRINGS_A_UNIT, _SECOND_STRINGS = 56, 5, 100
+# What it refused gets what is left of the budget: each string has cost a sixth of a unit. 60 peers still fit.
+_STRINGS_A_UNIT, _SECOND_STRINGS = 6, 100
 
 # Without its compiled module fastbencode is slower and laxer than our own decoder, so it is left out.
 _COMPILED = isinstance(bdecode, BuiltinFunctionType)
@@ -54,7 +61,13 @@ def decode_datagram(data: bytes) -> Any:
     Raises:
         BencodeError: as `decode`.
     """
-    if _COMPILED and _is_cheap(data):
+    size = len(data)
+    cheap = size <= _UNCOUNTED_BYTES or (
+        size <= _STRICT_BYTES
+        and data.count(b"e") <= _STRICT_ENDS
+        and (size <= _UNCOUNTED_STRING_BYTES or data.count(b":") <= _STRICT_STRINGS)
+    )
+    if cheap and _COMPILED:
         try:
             return bdecode(data, max_depth=MAX_DEPTH)
         except (ValueError, RecursionError):
@@ -62,20 +75,10 @@ def decode_datagram(data: bytes) -> Any:
         strings = data.count(b":")
         if strings > _SECOND_STRINGS:
             raise BencodeError("too many strings")
-        return decode_tolerant(data, _SECOND_BUDGET - strings // _STRINGS_A_UNIT)
-    if len(data) > MAX_DATAGRAM:
+        return decode_tolerant(data, BUDGET - strings // _STRINGS_A_UNIT)
+    if size > MAX_DATAGRAM:
         raise BencodeError("too long")
     return decode_tolerant(data)
-
-
-def _is_cheap(data: bytes) -> bool:
-    """Whether the strict decoder would be done soon, told by an upper bound of what it has to build."""
-    size = len(data)
-    if size <= _UNCOUNTED_BYTES:
-        return True
-    if size > _STRICT_BYTES or data.count(b"e") > _STRICT_ENDS:
-        return False
-    return size <= _UNCOUNTED_STRING_BYTES or data.count(b":") <= _STRICT_STRINGS
 
 
 def encode(value: object) -> bytes:

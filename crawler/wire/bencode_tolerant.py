@@ -62,7 +62,6 @@ def decode_tolerant(data: bytes, budget: int = BUDGET) -> Any:
 def _decode(data: bytes, budget: int) -> Any:  # noqa: C901, PLR0912 - for the reason above
     parents: list[tuple[Any, bytes, bool]] = []
     container: Any = None
-    value: Any
     key, in_dict, position = b"", False, 0
     while budget > 0:
         budget -= 1
