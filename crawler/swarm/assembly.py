@@ -37,7 +37,7 @@ class MemoryConfig:
         minimum=16384,
     )
     shared: int = setting(
-        48 << 20,
+        32 << 20,
         unit="bytes",
         help="Metadata that all fetches together may hold beyond their allowance.",
         minimum=0,
