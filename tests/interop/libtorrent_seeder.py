@@ -19,7 +19,7 @@ import libtorrent as lt
 from tests.interop import plain_krpc
 
 _PIECE = 16_384
-_QUIET: dict[str, Any] = {
+QUIET: dict[str, Any] = {
     "enable_dht": False,
     "enable_lsd": False,
     "enable_upnp": False,
@@ -96,7 +96,7 @@ def main() -> None:
     """Seed until the input ends."""
     address, directory = sys.argv[1], Path(sys.argv[2])
     parameters: Any = lt.session_params()
-    parameters.settings = {**parameters.settings, **_QUIET, "listen_interfaces": f"{address}:0"}
+    parameters.settings = {**parameters.settings, **QUIET, "listen_interfaces": f"{address}:0"}
     session = lt.session(parameters)
     report = {}
     for kind, info in infos(directory).items():

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shutil
+from typing import TYPE_CHECKING, Any
 
 import libtorrent as lt
 import pytest
 import trio
 
+from crawler.net.peer_listener import PeerListener
 from crawler.net.peers import FetchError, PeerClient
 from crawler.swarm.assembly import verify
+from crawler.swarm.serving import MetadataCache
 from crawler.wire.compact import pack_address
 from crawler.wire.metainfo import parse
 from crawler.wire.torrent_file import torrent_file
+from tests.interop.libtorrent_seeder import QUIET
 from tests.interop.seeder import SeededTorrent, SeederProcess
+from tests.interop.transmission_seeder import PROGRAM, TransmissionSeeder
+from tests.wire import torrent_vectors as vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.interop
 
@@ -90,3 +97,58 @@ async def test_libtorrent_names_read_as_written(seeder: tuple[SeederProcess, byt
     assert infos["code page"].name.text == "Сборник популярных песен"
     assert infos["code page"].name.encoding == "cp1251"
     assert infos["private"].private
+
+
+@pytest.mark.skipif(shutil.which(PROGRAM) is None, reason=f"{PROGRAM} is not installed")
+async def test_transmission_gives_everything(tmp_path: Path) -> None:
+    """Another program's torrents come over byte-exact too, the large one in several pieces."""
+    with SeederProcess("127.0.0.1", tmp_path) as seeder:
+        torrents = {torrent.kind: torrent for torrent in seeder.torrents if torrent.v1}
+    # Version 3.00 loads no hybrid torrents, and no program gives private metadata.
+    del torrents["private"], torrents["hybrid"]
+    files = {kind: torrent_file(torrent.info) for kind, torrent in torrents.items()}
+    found: dict[str, bytes] = {}
+
+    async def fetch(torrent: SeededTorrent) -> None:
+        client = PeerClient(b"-DC0100-transmission", allow_private=True)
+        address = pack_address(("127.0.0.1", daemon.port))
+        while torrent.kind not in found:
+            try:
+                found[torrent.kind] = (await client.fetch_metadata(address, bytes.fromhex(torrent.v1))).info
+            except FetchError:
+                await trio.sleep(0.1)
+
+    with TransmissionSeeder(tmp_path / "transmission", files) as daemon, trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            for torrent in torrents.values():
+                nursery.start_soon(fetch, torrent)
+
+    assert found == {kind: torrent.info for kind, torrent in torrents.items()}
+
+
+async def test_libtorrent_fetches_from_us(tmp_path: Path) -> None:
+    """A libtorrent client that knows only an infohash and our address gets the exact bytes from us."""
+    info = vectors.V1_INFO
+    cache = MetadataCache(1 << 20)
+    cache.add(vectors.V1_HASH, info)
+    listener = PeerListener("127.0.0.1:0", b"-DC0100-interop-give", cache)
+    wanted = lt.add_torrent_params()
+    wanted.info_hashes = lt.info_hash_t(lt.sha1_hash(vectors.V1_HASH))
+    wanted.save_path = str(tmp_path)
+    wanted.peers = [listener.local]
+    parameters: Any = lt.session_params()
+    parameters.settings = {**parameters.settings, **QUIET, "listen_interfaces": "127.0.0.1:0"}
+    session = lt.session(parameters)
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listener.run)
+            handle = session.add_torrent(wanted)
+            while not handle.status().has_metadata:  # noqa: ASYNC110 - its alerts wake no trio task
+                await trio.sleep(0.05)
+            nursery.cancel_scope.cancel()
+
+    torrent = handle.torrent_file()
+    assert torrent is not None
+    assert bytes(torrent.info_section()) == info
+    assert listener.counters.pieces_served == 1

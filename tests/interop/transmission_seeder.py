@@ -1,0 +1,69 @@
+"""Debian's transmission-daemon as a peer that waits to be dialled and sends nothing by itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Self
+
+from tests.interop.plain_krpc import bound_socket
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROGRAM = "transmission-daemon"
+
+
+class TransmissionSeeder:
+    """A running daemon that has these torrents; a context manager.
+
+    Args:
+        directory: for its configuration; made here.
+        torrents: file name to the bytes of a .torrent file.
+
+    Attributes:
+        port: where it listens for peers, on 127.0.0.1.
+    """
+
+    def __init__(self, directory: Path, torrents: dict[str, bytes]) -> None:
+        watched = directory / "watched"
+        watched.mkdir(parents=True)
+        for name, data in torrents.items():
+            (watched / f"{name}.torrent").write_bytes(data)
+        self.port = _free_port()
+        settings = {
+            "bind-address-ipv4": "127.0.0.1",
+            "bind-address-ipv6": "::1",
+            "dht-enabled": False,
+            "download-queue-enabled": False,
+            "queue-stalled-enabled": False,
+            "download-dir": str(directory),
+            "lpd-enabled": False,
+            "peer-port": self.port,
+            "pex-enabled": False,
+            "port-forwarding-enabled": False,
+            "rpc-enabled": False,
+            "utp-enabled": False,
+            "watch-dir": str(watched),
+            "watch-dir-enabled": True,
+        }
+        (directory / "settings.json").write_text(json.dumps(settings))
+        self._process = subprocess.Popen(
+            [PROGRAM, "-f", "-g", str(directory)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        # It has no state worth saving, and takes seconds to leave politely.
+        self._process.kill()
+        self._process.wait()
+
+
+def _free_port() -> int:
+    with bound_socket(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
