@@ -121,7 +121,7 @@ class PeerConnection:
         metadata_size: what the extension handshake tells of our own metadata; set before ``accept``.
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only after the two that matter
+    def __init__(
         self,
         peer_id: bytes,
         infohash: bytes | None,

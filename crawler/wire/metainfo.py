@@ -41,8 +41,8 @@ _SMALLEST_V2_PIECE: Final = 16384
 _V2: Final = 2
 _FILE_TOKENS: Final = 4096
 """A file of a large info dict with more values than this is no file."""
-_SMALL: Final = 64 * 1024
-"""Info dicts up to this size are decoded whole, which is faster and can cost 3 MB at worst."""
+_SMALL: Final = 256 * 1024
+"""Info dicts up to this size are decoded whole, which is faster and costs 13 MB at worst."""
 
 
 @attrs.frozen
