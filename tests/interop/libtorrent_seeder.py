@@ -99,14 +99,18 @@ def main() -> None:
     parameters.settings = {**parameters.settings, **QUIET, "listen_interfaces": f"{address}:0"}
     session = lt.session(parameters)
     report = {}
+    handles: list[Any] = []
     for kind, info in infos(directory).items():
         torrent = lt.load_torrent_buffer(plain_krpc.encode({b"info": lt.bdecode(info)}))
         torrent.save_path = str(directory)
         torrent.flags = lt.torrent_flags.seed_mode
-        hashes: Any = session.add_torrent(torrent).info_hashes()
+        handles.append(session.add_torrent(torrent))
+        hashes: Any = handles[-1].info_hashes()
         named = [hashes.v1.to_bytes().hex() * hashes.has_v1(), hashes.v2.to_bytes().hex() * hashes.has_v2()]
         report[kind] = {"v1": named[0], "v2": named[1], "info": info.hex()}
-    while not session.listen_port():
+    # Until a torrent has been checked, libtorrent closes whoever asks for it.
+    checked = {lt.torrent_status.states.downloading, lt.torrent_status.states.seeding}
+    while not session.listen_port() or any(handle.status().state not in checked for handle in handles):
         time.sleep(0.01)
     sys.stdout.write(json.dumps({"port": session.listen_port(), "torrents": report}) + "\n")
     sys.stdout.flush()
