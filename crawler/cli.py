@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 from crawler import __version__
 from crawler.cli_help import PlainHelp
+from crawler.commands.manual import MANUALS
 from crawler.config_sources import ConfigError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _EPILOGUE = """Examples:
   dht-crawler --out peers.jsonl                  crawl until stopped
   dht-crawler --out - --no-peers | jq .infohash  infohashes to another program
   dht-crawler --out peers.jsonl --state state    next time, go on from here
+  dht-crawler --out all.jsonl --metadata         names and files too, by dialling peers
   dht-crawler --listen 0.0.0.0:6881              IPv4 only
   dht-crawler config > my.toml                   settings to edit for --config
   dht-crawler simulate --help                    a network to try things on
@@ -77,6 +79,12 @@ class Flags:
         str | None, _flag(_WRITE, "PATH", "append records to PATH; - is stdout (peers.jsonl)", hyphen=True)
     ] = None
     no_peers: Annotated[bool, _flag(_WRITE, "", "write infohashes only, seek no peers")] = False
+    metadata: Annotated[
+        bool, _flag(_WRITE, "", "fetch and verify the metadata of what peers have, by dialling them")
+    ] = False
+    serve_metadata: Annotated[
+        bool, _flag(_WRITE, "", "let peers dial us (TCP, same port) for metadata; with --metadata")
+    ] = False
     state: Annotated[
         str | None, _flag(_WRITE, "DIR", "keep id, nodes and due times here; restored at start")
     ] = None
@@ -134,6 +142,14 @@ application = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
+for _name, _manual in MANUALS.items():
+    application.command(
+        f"crawler.commands.{_name}:{_name}",
+        name=_name,
+        usage=f"dht-crawler {_name} TARGET [OPTIONS]",
+        help=_manual.about,
+        help_epilogue=_manual.epilogue,
+    )
 application.command(
     "crawler.simnet.command:simulate",
     name="simulate",

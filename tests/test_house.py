@@ -26,26 +26,32 @@ WALLS: dict[str, frozenset[str]] = {
     "dht": frozenset({"wire", "settings"}),
     "swarm": frozenset({"wire", "settings"}),
     "net": frozenset({"wire", "dht", "swarm", "settings"}),
-    "crawl": frozenset({"net", "dht", "wire", "records", "settings"}),
+    "crawl": frozenset({"net", "dht", "swarm", "wire", "records", "settings"}),
     "records": frozenset({"wire", "settings"}),
     "sinks": frozenset({"records", "settings"}),
     "simnet": frozenset({"wire", "net", "settings"}),
+    "client": frozenset({"net", "swarm", "dht", "wire", "settings"}),
+    "commands": frozenset({"client", "net", "wire", "records"}),
     "log": frozenset({"settings"}),
     "state": frozenset({"settings", "wire", "dht", "crawl"}),
     "health": frozenset({"settings"}),
     "lifetime": frozenset({"settings"}),
     "demo": frozenset({"records", "settings"}),
     "config": EVERYBODY,
-    # The composition root has three pages.
+    # The composition root has four pages.
     "app": EVERYBODY,
+    "fetching": EVERYBODY,
     "station": EVERYBODY,
     "status": EVERYBODY,
-    "cli": frozenset({"app", "config", "health", "log", "settings", "simnet"}),
+    "cli": frozenset({"app", "commands", "config", "health", "log", "settings", "simnet"}),
     "__main__": frozenset({"cli"}),
     "__init__": frozenset(),
 }
 # These take time, chance and sockets as arguments.
-PURE = ("wire", "dht", "swarm", "crawl/frontier", "crawl/seen")
+PURE = (
+    *("wire", "dht", "swarm", "crawl/frontier", "crawl/seen"),
+    *("crawl/failures", "crawl/fetch_job", "crawl/fetch_jobs", "crawl/lookup_queue", "crawl/resting"),
+)
 IMPURE_MODULES = frozenset({"trio", "socket", "time", "random", "structlog"})
 # The simulated network is a network of its own, so it has a door of its own.
 ROOMS_WITH_SOCKETS = frozenset({"net", "simnet"})

@@ -1,0 +1,108 @@
+"""The `announce` command: tells the DHT that we have a torrent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Group
+
+from crawler.client.target import parse_target
+from crawler.commands.client import (
+    FINE,
+    NO_FLAGS,
+    NOT_FOUND,
+    ClientFlags,
+    TargetArgument,
+    check_port,
+    flag,
+    refuse,
+    remark_if_cut_off,
+    run_job,
+)
+from crawler.commands.lookup import summary_fields, summary_rows
+from crawler.commands.text import table
+
+if TYPE_CHECKING:
+    from crawler.client import Node
+    from crawler.commands.client import Ending
+    from crawler.commands.screen import Screen
+    from crawler.wire.magnet import Magnet
+
+_ANNOUNCE = Group("What is announced", sort_key=0)
+
+
+def announce(
+    target: TargetArgument,
+    /,
+    *,
+    port: Annotated[int, flag(_ANNOUNCE, "PORT", "where peers reach us, TCP and UDP")],
+    implied_port: Annotated[
+        bool,
+        flag(
+            _ANNOUNCE,
+            "",
+            "send from UDP port PORT, and have nodes take the port that they see; "
+            "with --listen, from the port given there",
+        ),
+    ] = False,
+    flags: ClientFlags = NO_FLAGS,
+) -> int:
+    """Announce that we have a torrent."""
+    try:
+        check_port("--port", port)
+        magnet = parse_target(target)
+        options = flags.options(port if implied_port and not flags.listen else 0)
+    except ValueError as error:
+        return refuse(error)
+    return run_job(options, lambda node, screen: _Announce(node, screen, magnet, port, implied=implied_port))
+
+
+class _Announce:
+    """One announce, told as it goes."""
+
+    def __init__(self, node: Node, screen: Screen, magnet: Magnet, port: int, *, implied: bool) -> None:
+        self._node = node
+        self._screen = screen
+        self._port = port
+        self._implied = implied
+        self._announce = node.announcement(magnet, port, implied_port=implied)
+
+    async def run(self) -> None:
+        await self._announce.run()
+
+    def live(self) -> str:
+        result = self._announce.result()
+        return (
+            f"{len(result.accepted)} announced  {result.lookup.nodes_asked} nodes asked, "
+            f"{result.lookup.nodes_answered} answered  hop {result.lookup.hops}"
+        )
+
+    def finish(self, ending: Ending) -> int:
+        result = self._announce.result()
+        remark_if_cut_off(self._screen, self._node, result.lookup)
+        if self._screen.json:
+            for node in result.accepted:
+                self._screen.record(type="announced", node=node)
+            self._screen.record(
+                type="summary",
+                infohashes=[infohash.hex() for infohash in result.lookup.infohashes],
+                port=self._port,
+                implied_port=self._implied,
+                accepted=len(result.accepted),
+                refused=result.refused,
+                silent=result.silent,
+                **summary_fields(result.lookup),
+                ending=ending.word,
+            )
+        else:
+            which = "the port that nodes see" if self._implied else f"port {self._port}"
+            rows = [
+                ("announced", f"{which}, to {len(result.accepted)} nodes"),
+                ("refused", f"by {result.refused}, no answer from {result.silent}"),
+                ("others", f"{len(result.lookup.peers)} peers are known there"),
+                *summary_rows(result.lookup),
+                *ending.rows(),
+            ]
+            for line in table(rows):
+                self._screen.line(line)
+        return FINE if result.accepted else NOT_FOUND

@@ -1,0 +1,77 @@
+"""What each command says about itself. Apart from the commands, so that nothing is imported to list them."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Manual(NamedTuple):
+    """The texts of one command's --help; the first sentence also stands in the list of commands."""
+
+    about: str
+    epilogue: str
+
+
+# Lines of at most 79 characters: wider ones would be folded.
+MANUALS: Final = {
+    "lookup": Manual(
+        """Look up who has a torrent, and about how many.
+
+Prints each peer once, as soon as a node of the DHT names it, and then a
+summary. Peers that a magnet link names are included. Nothing is verified: a
+node may name anybody. The DHT is asked over IPv4 and IPv6, for both hashes of
+a hybrid magnet link.
+""",
+        """Examples:
+  dht-crawler lookup 957b901faa247ca200f4284b142b796166bdc9a3
+  dht-crawler lookup 'magnet:?xt=urn:btih:957b901f...'
+  dht-crawler lookup TARGET --json | jq -r 'select(.type == "peer") | .peer'
+  dht-crawler lookup TARGET --bootstrap 127.64.0.1:7001 --allow-private
+                                       in the network of dht-crawler simulate
+
+Exit codes:
+  0    there are peers
+  1    no peer was found
+  2    bad input; one line on stderr names it and what is allowed
+  130  stopped by Ctrl-C; the summary tells what was found until then
+""",
+    ),
+    "metadata": Manual(
+        """Show what a torrent is, and save a .torrent of it.
+
+Looks up peers in the DHT, asks several of them at once for the torrent's
+metadata, and believes only what has the right hash. Names are whatever its
+author wrote: characters that could move the cursor are shown as escapes.
+""",
+        """Examples:
+  dht-crawler metadata 957b901faa247ca200f4284b142b796166bdc9a3
+  dht-crawler metadata 'magnet:?xt=urn:btih:...&tr=...' --save it.torrent
+  dht-crawler metadata TARGET --json | jq -r '.files[]? | .path'
+
+Exit codes:
+  0    here it is
+  1    no peer gave it, no program could load it, or it could not be saved
+  2    bad input; one line on stderr names it and what is allowed
+  130  stopped by Ctrl-C; the summary tells how far it got
+""",
+    ),
+    "announce": Manual(
+        """Announce that we have a torrent.
+
+Looks up the closest nodes of the DHT and tells the 8 closest that let us, over
+IPv4 and IPv6 each, that a peer of the torrent is at this machine's address.
+They keep it for about half an hour; announce again every 15 to 30 minutes.
+""",
+        """Examples:
+  dht-crawler announce 957b901faa247ca200f4284b142b796166bdc9a3 --port 6881
+  dht-crawler announce TARGET --port 6881 --implied-port
+                                       behind a NAT that maps UDP ports
+
+Exit codes:
+  0    at least one node accepted
+  1    no node accepted
+  2    bad input; one line on stderr names it and what is allowed
+  130  stopped by Ctrl-C; the summary tells what was reached until then
+""",
+    ),
+}
