@@ -1,55 +1,34 @@
-"""The composition root: sockets, stages, sink and the one nursery that they all run in.
+"""The life of a run: sockets, stages and sink in one nursery, from the first datagram to the last line.
 
-Start: outputs and sockets are opened first, so that a mistake is one clear line before anything is sent.
-Start: outputs and sockets are opened first, so that a mistake is one clear line and nothing is sent yet.
-outlet and the sink are drained, the state is saved. A crash of our own code leaves by the nursery.
+End: the stages that ask are cancelled first, while answers still come in; then the outlet and the sink are
+drained and the state is saved. A crash of our own code leaves by the nursery.
 """
 
 from __future__ import annotations
 
-import errno
-import gc
-import random
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import attrs
 import structlog
 import trio
 
-from crawler import log, status
-from crawler.config import ConfigError
-from crawler.crawl import ledger
-from crawler.crawl.frontier import Frontier
-from crawler.crawl.outlet import Outlet
-from crawler.crawl.rumours import RumourGuard
-from crawler.crawl.seen import Seen
-from crawler.dht.peers import PeerStore
-from crawler.dht.tokens import Tokens
-from crawler.lifetime import Lifetime
-from crawler.net.limits import QueryBudget
+from crawler import building, log, status
 from crawler.net.udp import NetworkConfig, open_socket
 from crawler.records import Record
-from crawler.sinks.base import ReaderGoneError, SinkError
-from crawler.sinks.jsonl import JsonlSink
-from crawler.state import StateDirectory
-from crawler.station import FamilyParts, Shared, Station
-from crawler.wire.compact import Family, format_address, pack_address
-from crawler.wire.ids import ID_BYTES, random_id
+from crawler.sinks.base import ReaderGoneError
+from crawler.wire.compact import format_address, pack_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from crawler.building import Run
     from crawler.config import Config
     from crawler.net.dht import DatagramSocket
-
+    from crawler.state import StateDirectory
 
 _CHANNEL_BATCHES = 64
 _HEARTBEAT = 5.0
 _LIVE_LINE = 0.5
 _LAST_ANSWERS = 1.0
-_GC_THRESHOLDS = (100_000, 20, 50)
 _TROUBLE = {
     "bootstrap.host_not_global",
     "bootstrap.host_unresolved",
@@ -57,42 +36,6 @@ _TROUBLE = {
     "sink.write_failed",
     "state.damaged",
 }
-_NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
-
-
-@attrs.define(eq=False)
-class WallClock:
-    """Trio's time to epoch seconds; set anew now and then, since the system's clock may be corrected."""
-
-    offset: float = 0.0
-
-    def set(self) -> None:
-        """Compare the two clocks."""
-        self.offset = time.time() - trio.current_time()
-
-    def __call__(self, now: float) -> float:
-        """Return the epoch seconds of Trio's ``now``."""
-        return now + self.offset
-
-
-@attrs.define(eq=False)
-class Run:
-    """What one run is made of."""
-
-    shared: Shared
-    stations: list[Station]
-    families: dict[Family, FamilyParts]
-    sink: JsonlSink
-    state: StateDirectory | None
-    clock: WallClock
-    lifetime: Lifetime
-    began: float
-    asking: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    sink_done: trio.Event = attrs.field(factory=trio.Event)
-
-    def status(self) -> dict[str, Any]:
-        """Return all counters."""
-        return status.collect(self.stations, self.shared, self.sink, trio.current_time(), self.began)
 
 
 async def run(
@@ -109,7 +52,7 @@ async def run(
     """
     logger = structlog.get_logger()
     sender, receiver = trio.open_memory_channel[list[Record]](_CHANNEL_BATCHES)
-    assembled = _assemble(config, sender, open_socket, _say(logger))
+    assembled = building.assemble(config, sender, open_socket, _say(logger))
     try:
         async with trio.open_nursery() as nursery:
             await _run(assembled, nursery, receiver, logger)
@@ -127,12 +70,13 @@ async def _run(
     await nursery.start(lifetime.watch_signals, nursery.cancel_scope.cancel)
     nursery.start_soon(_write, run, receiver, name="sink")
     for station in run.stations:
-        await nursery.start(station.run, run.asking)
+        await nursery.start(station.run)
         logger.info(
             "crawler.listening",
             address=format_address(pack_address(station.endpoint.socket.local)),
             node_id=station.node.id.hex(),
         )
+    nursery.start_soon(_ask, run, name="asking")
     nursery.start_soon(lifetime.watch_clock)
     nursery.start_soon(_report, run, logger, name="status")
     if run.state is not None:
@@ -141,6 +85,20 @@ async def _run(
     await lifetime.over.wait()
     logger.info("crawler.stopping", reason=lifetime.reason)
     await _drain(run)
+
+
+async def _ask(run: Run) -> None:
+    """Run all stages that ask, until `Run.asking` is cancelled."""
+    with run.asking:
+        async with trio.open_nursery() as nursery:
+            for station in run.stations:
+                station.start_asking(nursery)
+            if run.lookups is not None:
+                nursery.start_soon(run.lookups.run, name="lookups")
+            if run.fetching is not None:
+                nursery.start_soon(run.fetching.fetcher.run, name="fetches")
+                for door in run.fetching.doors:
+                    nursery.start_soon(door.run, name="door")
 
 
 async def _write(run: Run, receiver: trio.MemoryReceiveChannel[list[Record]]) -> None:
@@ -162,7 +120,7 @@ async def _drain(run: Run) -> None:
         await run.shared.outlet.finish()
         await run.sink_done.wait()
         if run.state is not None:
-            await _save_state(run, run.state)
+            await building.save_state(run, run.state)
 
 
 async def _report(run: Run, logger: Any) -> None:
@@ -191,138 +149,9 @@ async def _keep_state(run: Run, logger: Any) -> None:
     while True:
         await trio.sleep(run.shared.config.state.save_interval)
         try:
-            await _save_state(run, cast("StateDirectory", run.state))
+            await building.save_state(run, cast("StateDirectory", run.state))
         except OSError as error:
             logger.warning("state.not_saved", problem=str(error))
-
-
-async def _save_state(run: Run, state: StateDirectory) -> None:
-    now = trio.current_time()
-    ids = {station.listen: station.node.id for station in run.stations}
-    await state.save("ids", [ids])
-    for family, parts in run.families.items():
-        good = [
-            node.address
-            for station in run.stations
-            if station.parts is parts
-            for node in station.node.table.good_nodes(now)
-        ]
-        await state.save(f"nodes.{family.name.lower()}", [good or list(parts.saved_nodes)])
-        await state.save(f"ledger.{family.name.lower()}", ledger.to_pieces(parts.frontier, run.clock.offset))
-
-
-def _assemble(
-    config: Config,
-    channel: trio.MemorySendChannel[list[Record]],
-    open_socket: Callable[[str, NetworkConfig], DatagramSocket],
-    on_event: Callable[..., None],
-) -> Run:
-    """Open everything and join it."""
-    clock = WallClock()
-    clock.set()
-    # What must not be guessed (ids of transactions, tokens, nodes) is drawn from the system.
-    rng, secure = random.Random(), random.SystemRandom()
-    state = _open_state(config, on_event)
-    try:
-        sink = JsonlSink(config.output, on_event)
-    except SinkError as error:
-        raise ConfigError(str(error)) from error
-    shared = Shared(
-        config=config,
-        budget=QueryBudget(config.limits),
-        seen=Seen(config.seen),
-        outlet=Outlet(config.outlet, channel, clock),
-        store=PeerStore(config.peer_store, rng),
-        tokens=Tokens(secure, config.tokens),
-        rng=rng,
-        secure_rng=secure,
-        on_event=on_event,
-    )
-    families: dict[Family, FamilyParts] = {}
-    stations = _build_stations(shared, families, state, open_socket, clock.offset)
-    # Nearly everything that is allocated lives for one answer or for hours; looking for cycles among the
-    # hours' worth of contacts every few thousand answers would cost a tenth of the crawl.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
-    return Run(
-        shared=shared,
-        stations=stations,
-        families=families,
-        sink=sink,
-        state=state,
-        clock=clock,
-        lifetime=Lifetime(config.run),
-        began=trio.current_time(),
-    )
-
-
-def _build_stations(
-    shared: Shared,
-    families: dict[Family, FamilyParts],
-    state: StateDirectory | None,
-    open_socket: Callable[[str, NetworkConfig], DatagramSocket],
-    wall_minus_now: float,
-) -> list[Station]:
-    """Open every socket and build its station; what a family's sockets share is put into ``families``."""
-    ids = _saved_ids(state)
-    stations = []
-    for listen, socket in _open_sockets(shared.config.network, open_socket, shared.on_event):
-        family = Family.IPV6 if ":" in socket.local[0] else Family.IPV4
-        if family not in families:
-            families[family] = _family_parts(shared, family, state, wall_minus_now)
-        node_id = ids.get(listen) or random_id(shared.secure_rng)
-        stations.append(Station(shared, families[family], listen, socket, node_id))
-    return stations
-
-
-def _open_sockets(
-    config: NetworkConfig,
-    open_socket: Callable[[str, NetworkConfig], DatagramSocket],
-    on_event: Callable[..., None],
-) -> list[tuple[str, DatagramSocket]]:
-    """Bind every listen address; one of a family that this machine lacks is left out if another works."""
-    opened = []
-    for listen in config.listen:
-        try:
-            opened.append((listen, open_socket(listen, config)))
-        except OSError as error:
-            if error.errno not in _NO_SUCH_FAMILY or len(config.listen) == 1:
-                raise ConfigError(f"cannot listen on {listen}: {error.strerror}") from error
-            on_event("crawler.address_not_available", address=listen, problem=error.strerror)
-    if not opened:
-        raise ConfigError(f"cannot listen on any of {', '.join(config.listen)}")
-    return opened
-
-
-def _open_state(config: Config, on_event: Callable[..., None]) -> StateDirectory | None:
-    if not config.state.directory:
-        return None
-    try:
-        return StateDirectory(Path(config.state.directory), on_event)
-    except OSError as error:
-        raise ConfigError(f"cannot use {config.state.directory} for the state: {error.strerror}") from error
-
-
-def _saved_ids(state: StateDirectory | None) -> dict[str, bytes]:
-    pieces = state.load("ids") if state is not None else []
-    ids = pieces[0] if pieces and isinstance(pieces[0], dict) else {}
-    return {listen: bytes(node_id) for listen, node_id in ids.items() if len(node_id) == ID_BYTES}
-
-
-def _family_parts(
-    shared: Shared, family: Family, state: StateDirectory | None, wall_minus_now: float
-) -> FamilyParts:
-    frontier = Frontier(shared.config.frontier, shared.rng)
-    saved: list[bytes] = []
-    if state is not None:
-        name = family.name.lower()
-        saved = [bytes(node) for piece in state.load(f"nodes.{name}") for node in piece]
-        try:
-            ledger.restore(frontier, state.load(f"ledger.{name}"), wall_minus_now)
-        except ledger.LedgerFormError as error:
-            state.discard(f"ledger.{name}", str(error))
-    return FamilyParts(family, frontier, RumourGuard(shared.config.rumours), saved)
 
 
 def _say(logger: Any) -> Callable[..., None]:

@@ -16,6 +16,8 @@ from crawler import config_text
 from crawler.config_sources import ConfigError, Given, options_of, read_environment, read_file, read_flags
 from crawler.crawl.bootstrap import BootstrapConfig
 from crawler.crawl.explore import ExploreConfig
+from crawler.crawl.failures import FailuresConfig
+from crawler.crawl.fetch_job import FetchConfig
 from crawler.crawl.frontier import FrontierConfig
 from crawler.crawl.locate import LocateConfig
 from crawler.crawl.outlet import OutletConfig
@@ -35,10 +37,18 @@ from crawler.dht.transactions import TransactionsConfig
 from crawler.lifetime import RunConfig
 from crawler.log import LogConfig
 from crawler.net.limits import LimitsConfig
+from crawler.net.peer_listener import ListenerConfig
+from crawler.net.peers import PeersConfig
 from crawler.net.udp import NetworkConfig
 from crawler.sinks.jsonl import OutputConfig
 from crawler.state import StateConfig
+from crawler.swarm.assembly import MemoryConfig
+from crawler.swarm.connection import ConnectionConfig
+from crawler.swarm.metadata import MetadataConfig
+from crawler.swarm.pex import PexConfig
+from crawler.swarm.serving import ServingConfig
 from crawler.wire.compact import parse_address
+from crawler.wire.metainfo import MetainfoLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -61,6 +71,8 @@ class Config:
     refresh: RefreshConfig = attrs.field(factory=RefreshConfig)
     sample: SampleConfig = attrs.field(factory=SampleConfig)
     locate: LocateConfig = attrs.field(factory=LocateConfig)
+    fetch: FetchConfig = attrs.field(factory=FetchConfig)
+    serve: ServingConfig = attrs.field(factory=ServingConfig)
     explore: ExploreConfig = attrs.field(factory=ExploreConfig)
     frontier: FrontierConfig = attrs.field(factory=FrontierConfig)
     rumours: RumoursConfig = attrs.field(factory=RumoursConfig)
@@ -75,6 +87,14 @@ class Config:
     reply_budget: ReplyBudgetConfig = attrs.field(factory=ReplyBudgetConfig)
     peer_store: PeerStoreConfig = attrs.field(factory=PeerStoreConfig)
     tokens: TokenConfig = attrs.field(factory=TokenConfig)
+    failures: FailuresConfig = attrs.field(factory=FailuresConfig)
+    peers: PeersConfig = attrs.field(factory=PeersConfig)
+    connection: ConnectionConfig = attrs.field(factory=ConnectionConfig)
+    metadata: MetadataConfig = attrs.field(factory=MetadataConfig)
+    memory: MemoryConfig = attrs.field(factory=MemoryConfig)
+    pex: PexConfig = attrs.field(factory=PexConfig)
+    metainfo: MetainfoLimits = attrs.field(factory=MetainfoLimits)
+    listener: ListenerConfig = attrs.field(factory=ListenerConfig)
 
 
 # Flag -> the setting that it overrides. `cli` defines how each flag is written.
@@ -88,6 +108,8 @@ FLAGS = {
     "--duration": "run.duration",
     "--status-interval": "run.status_interval",
     "--no-peers": "locate.enabled",
+    "--metadata": "fetch.enabled",
+    "--serve-metadata": "serve.enabled",
     "--log-level": "log.level",
     "--log-format": "log.format",
 }
@@ -154,6 +176,13 @@ def _contradictions(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
     for peer in config.network.bootstrap:
         if not _is_host_and_port(peer):
             yield ("network", "bootstrap"), f'"{peer}" is not HOST:PORT with a port from 1 to 65535'
+    if config.fetch.enabled and not config.locate.enabled:
+        yield (
+            ("fetch", "enabled"),
+            "metadata comes from peers, so locate.enabled must be true (no --no-peers)",
+        )
+    if config.serve.enabled and not config.fetch.enabled:
+        yield ("serve", "enabled"), "there is metadata to serve only with fetch.enabled (--metadata)"
 
 
 def _listen_problems(addresses: tuple[str, ...]) -> Iterator[str]:

@@ -7,12 +7,20 @@ not one per infohash. config/records.schema.json describes the lines.
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import attrs
 
 from crawler.wire.compact import format_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from crawler.wire.metainfo import File, Metainfo
+    from crawler.wire.names import Text
 
 
 @attrs.frozen
@@ -44,19 +52,25 @@ class InfohashesFound:
 
 @attrs.frozen
 class PeersFound:
-    """Peers of one infohash, as one node or one lookup claimed them.
+    """Peers of one infohash, as one node, one lookup or one peer claimed them.
 
     Attributes:
         at: seconds since 1970.
         infohash: 20 bytes.
-        source: ``"get_peers"`` or ``"announce"``.
+        source: ``"get_peers"``, ``"announce"`` or ``"pex"``.
         peers: compact addresses, without repeats.
+        named_by: compact addresses of the nodes (for ``"pex"``: of the peers) that named them.
+        seeds: about how many have everything (BEP 33); None when nobody told.
+        leechers: about how many have not yet; None when nobody told.
     """
 
     at: float
     infohash: bytes
     source: str
     peers: tuple[bytes, ...]
+    named_by: tuple[bytes, ...] = ()
+    seeds: int | None = None
+    leechers: int | None = None
 
     def __len__(self) -> int:
         """Return how many lines this makes."""
@@ -64,14 +78,101 @@ class PeersFound:
 
     def lines(self) -> bytes:
         """Return the JSON line with its newline."""
-        peers = ",".join(f'"{format_address(peer)}"' for peer in self.peers)
-        return (
+        peers = '","'.join(map(format_address, self.peers))
+        line = (
             f'{{"type":"peers","ts":"{timestamp(self.at)}","infohash":"{self.infohash.hex()}",'
-            f'"source":"{self.source}","peers":[{peers}]}}\n'
-        ).encode()
+            f'"source":"{self.source}","peers":["{peers}"]'
+        )
+        if self.named_by:
+            line += ',"named_by":["' + '","'.join(map(format_address, self.named_by)) + '"]'
+        if self.seeds is not None:
+            line += f',"seeds":{self.seeds}'
+        if self.leechers is not None:
+            line += f',"leechers":{self.leechers}'
+        return (line + "}\n").encode()
 
 
-Record = InfohashesFound | PeersFound
+@attrs.frozen
+class MetadataFound:
+    """Verified metadata of one infohash; made by :func:`metadata_found`.
+
+    Attributes:
+        line: the JSON line with its newline, made at once: the files would take ten times the memory.
+    """
+
+    line: bytes
+
+    def __len__(self) -> int:
+        """Return how many lines this makes."""
+        return 1
+
+    def lines(self) -> bytes:
+        """Return the JSON line with its newline."""
+        return self.line
+
+
+Record = InfohashesFound | PeersFound | MetadataFound
+
+
+def metadata_found(
+    at: float, infohash: bytes, metainfo: Metainfo, peer: bytes, *, max_line: int
+) -> MetadataFound:
+    """Return the record of metadata whose hash was verified.
+
+    Every byte of the line is printable ASCII: control and bidi characters of hostile names are escaped.
+
+    Args:
+        at: seconds since 1970.
+        infohash: 20 bytes, what it was asked for by.
+        metainfo: what it says.
+        peer: compact address of the peer that gave it.
+        max_line: bytes that the line may have, about; files beyond that are left out.
+    """
+    files, room = [], max_line
+    for text in map(_dumps, _files(metainfo.files)):
+        room -= len(text) + 1
+        if room < 0:
+            break
+        files.append(text)
+    truncated = metainfo.files_truncated or len(files) < len(metainfo.files)
+    v2 = metainfo.infohash_v2
+    head = {
+        "type": "metadata",
+        "ts": timestamp(at),
+        "infohash": infohash.hex(),
+        "infohash_v2": None if v2 is None else v2.hex(),
+        **_name("name", [metainfo.name]),
+        "size": metainfo.size,
+        "piece_length": metainfo.piece_length,
+    }
+    tail: dict[str, object] = {"files_truncated": truncated}
+    if truncated:
+        tail["file_count"] = metainfo.file_count
+    tail |= {"private": metainfo.private, "peer": format_address(peer)}
+    if metainfo.faults:
+        tail["faults"] = list(metainfo.faults)
+    line = f'{_dumps(head)[:-1]},"files":[{",".join(files)}],{_dumps(tail)[1:]}\n'
+    return MetadataFound(line.encode("ascii"))
+
+
+_dumps = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode
+
+
+def _files(files: Iterable[File]) -> Iterator[dict[str, object]]:
+    for file in files:
+        yield {**_name("path", file.path), "size": file.size}
+
+
+def _name(key: str, parts: Iterable[Text]) -> dict[str, object]:
+    """Return a name, or the components of a path, as text; with the raw bytes where they were not UTF-8."""
+    parts = tuple(parts)
+    said: dict[str, object] = {key: "/".join([part.text for part in parts])}
+    raw = [part for part in parts if part.raw is not None]
+    if raw:
+        said["encoding"] = next((part.encoding for part in raw if part.encoding), None)
+        whole = b"/".join([part.text.encode() if part.raw is None else part.raw for part in parts])
+        said[f"{key}_hex"] = whole.hex()
+    return said
 
 
 @lru_cache(maxsize=64)

@@ -14,7 +14,8 @@ import trio
 from crawler.crawl.bootstrap import Bootstrap, Seeds
 from crawler.crawl.explore import Explorer
 from crawler.crawl.locate import Locator
-from crawler.crawl.lookups import PeerLookups
+from crawler.crawl.lookup_queue import Wanted, Why
+from crawler.crawl.lookups import Searcher
 from crawler.crawl.pace import Pace
 from crawler.crawl.refresh import Refresh
 from crawler.crawl.sample import Sampler
@@ -25,7 +26,7 @@ from crawler.dht.responder import Responder
 from crawler.dht.routing import RoutingTable
 from crawler.dht.transactions import Transactions
 from crawler.net.dht import Endpoint
-from crawler.records import InfohashesFound, PeersFound
+from crawler.records import InfohashesFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
 
     from crawler.config import Config
     from crawler.crawl.frontier import Frontier
+    from crawler.crawl.lookup_queue import LookupQueue
     from crawler.crawl.outlet import Outlet
     from crawler.crawl.rumours import RumourGuard
     from crawler.crawl.seen import Seen
+    from crawler.crawl.swarm_report import PeersDesk
     from crawler.dht.events import Sighting
     from crawler.dht.peers import PeerStore
     from crawler.dht.tokens import Tokens
@@ -62,6 +65,8 @@ class Shared:
     budget: QueryBudget
     seen: Seen
     outlet: Outlet
+    desk: PeersDesk
+    lookup_queue: LookupQueue
     store: PeerStore
     tokens: Tokens
     rng: Random
@@ -90,7 +95,7 @@ class Station:
             house_full=lambda: shared.outlet.overfull,
             on_sighting=self._sighted,
         )
-        self.locator = Locator(config.locate, self.endpoint, shared.outlet) if config.locate.enabled else None
+        self.locator = self._build_locator()
         self.sampler = Sampler(
             config.sample,
             self.endpoint,
@@ -122,18 +127,25 @@ class Station:
             on_event=shared.on_event,
         )
 
-    async def run(
-        self, stages: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Run the endpoint until cancelled, and the stages that ask until ``stages`` is cancelled."""
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self.endpoint.run)
-            task_status.started()
-            with stages:
-                async with trio.open_nursery() as asking:
-                    self._start_asking(asking)
+    def _build_locator(self) -> Locator | None:
+        shared, config = self.shared, self.shared.config.locate
+        if not config.enabled:
+            return None
+        return Locator(config, self.endpoint, shared.desk, shared.lookup_queue)
 
-    def _start_asking(self, nursery: trio.Nursery) -> None:
+    @property
+    def searcher(self) -> Searcher | None:
+        """This socket's part in the lookups; None when no peers are sought."""
+        if self.locator is None:
+            return None
+        return Searcher(self.endpoint, self.locator, self.sampler, self.pace)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the endpoint until cancelled; it asks nothing by itself."""
+        await self.endpoint.run(task_status=task_status)
+
+    def start_asking(self, nursery: trio.Nursery) -> None:
+        """Start the stages that ask."""
         shared = self.shared
         refresh = Refresh(
             shared.config.refresh,
@@ -146,20 +158,19 @@ class Station:
         nursery.start_soon(self.bootstrap.run, name="bootstrap")
         nursery.start_soon(refresh.run, name="refresh")
         nursery.start_soon(self.pace.run, name="sample")
-        if self.locator is not None:
-            lookups = PeerLookups(shared.config.lookup, self.endpoint, self.locator, self.sampler, self.pace)
-            nursery.start_soon(lookups.run, name="lookup")
 
     def _sighted(self, sighting: Sighting, now: float) -> None:
         """Another node's query named an infohash."""
-        outlet = self.shared.outlet
-        at = outlet.wall_clock(now)
-        if self.shared.seen.sift((sighting.infohash,)):
-            outlet.put(InfohashesFound(at, sighting.source, sighting.node, (sighting.infohash,)))
-            if self.locator is not None and sighting.peer is None:
+        shared, infohash, peer = self.shared, sighting.infohash, sighting.peer
+        if shared.seen.sift((infohash,)):
+            at = shared.outlet.wall_clock(now)
+            shared.outlet.put(InfohashesFound(at, sighting.source, sighting.node, (infohash,)))
+            if self.locator is not None and peer is None:
                 self.locator.sighted(sighting)
-        if sighting.peer is not None and self.endpoint.may_contact(sighting.peer):
-            outlet.put(PeersFound(at, sighting.infohash, "announce", (sighting.peer,)))
+            elif self.locator is not None:
+                shared.lookup_queue.want(Wanted(infohash, Why.ONE_NODE))
+        if peer is not None and self.endpoint.may_contact(peer):
+            shared.desk.announced(infohash, peer, sighting.node, now)
 
 
 def _build_node(shared: Shared, family: Family, node_id: bytes) -> Node:

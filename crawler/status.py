@@ -9,26 +9,33 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from crawler.building import Run
+    from crawler.crawl.frontier import Frontier
+    from crawler.fetching import Fetching
 
-    from crawler.sinks.base import Sink
-    from crawler.station import Shared, Station
 
-
-def collect(
-    stations: Sequence[Station], shared: Shared, sink: Sink, now: float, began: float
-) -> dict[str, Any]:
+def collect(run: Run, now: float) -> dict[str, Any]:
     """Return every counter of the run, summed over the sockets; gauges as they stand at ``now``."""
-    nodes = [station.node.counters for station in stations]
-    samplers = [station.sampler.counters for station in stations]
-    locators = [station.locator.counters for station in stations if station.locator is not None]
-    frontiers = {id(s.parts.frontier): s.parts.frontier.statistics() for s in stations}.values()
-    tables = [station.node.table.statistics(now) for station in stations]
-    sink_counts = sink.statistics()
+    sink_counts = run.sink.statistics()
     times = os.times()
     return {
-        "seconds": round(now - began, 1),
+        "seconds": round(now - run.began, 1),
         "cpu_seconds": round(times.user + times.system, 2),
+        **_traffic(run),
+        **_sampling(run, now),
+        **_locating(run),
+        "lines_written": sink_counts.lines_written,
+        "lines_held": sink_counts.lines_held + run.shared.outlet.lines_waiting,
+        "held_back": dict(run.shared.budget.held_back),
+        "dropped": _drops(run),
+        **({} if run.fetching is None else {"fetch": _fetch(run.fetching)}),
+    }
+
+
+def _traffic(run: Run) -> dict[str, Any]:
+    stations = run.stations
+    nodes = [station.node.counters for station in stations]
+    return {
         "queries_sent": sum(n.queries_sent for n in nodes),
         "sent": {m.decode(): count for m, count in sum((n.sent for n in nodes), Counter()).items()},
         "answers": sum(n.answers for n in nodes),
@@ -41,9 +48,19 @@ def collect(
         "replies": sum(n.replies for n in nodes),
         "bytes_in": sum(n.bytes_in for n in nodes),
         "bytes_out": sum(n.bytes_out for n in nodes),
-        "infohashes": shared.seen.total,
-        "peers": sum(c.peers for c in locators),
-        "located": sum(c.located for c in locators),
+        "seedings": sum(s.bootstrap.counters.seedings for s in stations),
+        "uplink_lost": any(s.pace.uplink_lost for s in stations),
+        "stored_infohashes": run.shared.store.statistics().infohashes,
+    }
+
+
+def _sampling(run: Run, now: float) -> dict[str, Any]:
+    stations = run.stations
+    samplers = [station.sampler.counters for station in stations]
+    frontiers = [frontier.statistics() for frontier in _frontiers(run)]
+    tables = [station.node.table.statistics(now) for station in stations]
+    return {
+        "infohashes": run.shared.seen.total,
         "samples": sum(c.samples for c in samplers),
         "gave_samples": sum(c.gave for c in samplers),
         "no_bep51": sum(c.muted for c in samplers),
@@ -54,21 +71,79 @@ def collect(
         "table_good": sum(t.good for t in tables),
         "explored": sum(s.explorer.asked for s in stations),
         "explored_new": sum(s.explorer.found for s in stations),
-        "lookups": sum(c.lookups for c in locators),
-        "peers_waiting": sum(s.locator.waiting for s in stations if s.locator is not None),
-        "lookups_waiting": sum(s.locator.lookups_waiting for s in stations if s.locator is not None),
-        "lines_written": sink_counts.lines_written,
-        "lines_held": sink_counts.lines_held + shared.outlet.lines_waiting,
-        "seedings": sum(s.bootstrap.counters.seedings for s in stations),
-        "uplink_lost": any(s.pace.uplink_lost for s in stations),
-        "stored_infohashes": shared.store.statistics().infohashes,
-        "held_back": dict(shared.budget.held_back),
-        "dropped": _drops(stations, frontiers),
     }
 
 
-def _drops(stations: Sequence[Station], frontiers: Any) -> dict[str, int]:
+def _locating(run: Run) -> dict[str, Any]:
+    locators = [station.locator for station in run.stations if station.locator is not None]
+    desk = run.shared.desk.counters
+    lookups = None if run.lookups is None else run.lookups.counters
+    return {
+        "peers": desk.peers,
+        "located": desk.located,
+        "scraped": desk.with_scrape,
+        "peers_asked": sum(locator.counters.asked for locator in locators),
+        "peers_waiting": sum(locator.waiting for locator in locators),
+        "lookups": 0 if lookups is None else lookups.lookups,
+        "lookups_empty": 0 if lookups is None else lookups.empty,
+        "lookups_waiting": len(run.shared.lookup_queue),
+    }
+
+
+def _frontiers(run: Run) -> list[Frontier]:
+    """Return each ledger once; the sockets of a family share one."""
+    return list({id(s.parts.frontier): s.parts.frontier for s in run.stations}.values())
+
+
+def _fetch(fetching: Fetching) -> dict[str, Any]:
+    """Return the counters of the fetch: in = fetched + gave_up + dropped + held."""
+    jobs, client = fetching.fetcher.jobs, fetching.client.counters
+    counters, reading = jobs.counters, fetching.fetcher.reading
+    said = {
+        "in": counters.jobs_in,
+        "fetched": counters.fetched,
+        "gave_up": dict(counters.gave_up),
+        "dropped": dict(counters.dropped),
+        "held": jobs.held,
+        "resting": jobs.resting,
+        "seeking": jobs.seeking,
+        "in_flight": jobs.in_flight,
+        "rested": counters.rested,
+        "dialled": counters.dialled,
+        "hedged": counters.hedged,
+        "connected": client.connected,
+        "failures": dict(client.failures),
+        "peers_dead_lately": counters.peers_dead_lately,
+        "peers_exchanged": counters.peers_exchanged,
+        "peers_over_limit": counters.peers_over_limit,
+        "failures_evicted": fetching.fetcher.failures.evicted,
+        "bytes_fetched": reading.bytes_fetched,
+        "private": reading.private,
+        "truncated": reading.truncated,
+    }
+    if fetching.cache is not None:
+        said["serve"] = _serve(fetching)
+    return said
+
+
+def _serve(fetching: Fetching) -> dict[str, Any]:
+    counters = [door.counters for door in fetching.doors]
+    cache = fetching.cache
+    return {
+        "cached": 0 if cache is None else len(cache),
+        "cached_bytes": 0 if cache is None else cache.size,
+        "cache_dropped": 0 if cache is None else cache.dropped,
+        "visitors": sum(door.visitors for door in fetching.doors),
+        "accepted": sum(c.accepted for c in counters),
+        "pieces_served": sum(c.pieces_served for c in counters),
+        "requests_rejected": sum(c.requests_rejected for c in counters),
+        "ended": dict(sum((c.ended for c in counters), Counter())),
+    }
+
+
+def _drops(run: Run) -> dict[str, int]:
     """Return what was dropped, by reason; reasons that never occurred are left out."""
+    stations = run.stations
     drops: Counter[str] = Counter()
     for station in stations:
         drops.update(station.node.counters.dropped)
@@ -78,11 +153,12 @@ def _drops(stations: Sequence[Station], frontiers: Any) -> dict[str, int]:
         if station.locator is not None:
             counters = station.locator.counters
             drops["locate_queue_full"] += counters.dropped_waiting
-            drops["lookup_queue_full"] += counters.dropped_lookups
             drops["peers_refused"] += counters.peers_refused
-            drops["peers_over_limit"] += counters.peers_over_limit
+    drops["lookup_queue_full"] += run.shared.lookup_queue.dropped
+    drops["peers_over_limit"] += run.shared.desk.counters.over_limit
     rumours = {id(s.parts.rumours): s.parts.rumours for s in stations}.values()
     drops["rumours_refused"] = sum(r.refused for r in rumours)
+    frontiers = [frontier.statistics() for frontier in _frontiers(run)]
     drops["ledger_full"] = sum(f.dropped_full for f in frontiers)
     drops["ledger_evicted_silent"] = sum(f.evicted_silent for f in frontiers)
     return {reason: count for reason, count in sorted(drops.items()) if count}
@@ -103,11 +179,15 @@ class LiveLine:
         self._last = (seconds, infohashes, sent)
         return (
             f"{_clock(seconds)}  {infohashes:,} infohashes (+{found_rate:,.0f}/s)"
-            f"  {status['peers']:,} peers  {status['nodes_known']:,} nodes"
+            f"  {status['peers']:,} peers{_fetched(status)}  {status['nodes_known']:,} nodes"
             f"  {sent_rate:,.0f} queries/s"
             f"  {_share(status['answers'] + status['refusals'], status['timeouts'])} answered"
             + ("  uplink lost?" if status["uplink_lost"] else "")
         )
+
+
+def _fetched(status: dict[str, Any]) -> str:
+    return f"  {status['fetch']['fetched']:,} metadata" if "fetch" in status else ""
 
 
 def _clock(seconds: float) -> str:

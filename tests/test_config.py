@@ -312,9 +312,8 @@ def test_every_setting_explains_itself() -> None:
 def test_every_section_of_the_daemon_is_there() -> None:
     """No part of the daemon has settings that nobody can reach."""
     parts = [path for path in (ROOT / "crawler").rglob("*.py") if "simnet" not in path.parts]
-    classes = {
-        name for path in parts for name in re.findall(r"(?m)^class (\w+Config)\b", path.read_text("utf-8"))
-    }
+    named = re.compile(r"(?m)^class (\w+(?:Config|Limits))\b")
+    classes = {name for path in parts for name in named.findall(path.read_text("utf-8"))}
     assert classes == {section.__name__ for section in config.SECTIONS.values()}
 
 

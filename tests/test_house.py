@@ -38,8 +38,9 @@ WALLS: dict[str, frozenset[str]] = {
     "lifetime": frozenset({"settings"}),
     "demo": frozenset({"records", "settings"}),
     "config": EVERYBODY,
-    # The composition root has four pages.
+    # The composition root has five pages.
     "app": EVERYBODY,
+    "building": EVERYBODY,
     "fetching": EVERYBODY,
     "station": EVERYBODY,
     "status": EVERYBODY,

@@ -2,9 +2,13 @@
 
 The node that gave a sample stores peers for it, so one get_peers to that node comes first. One node may be
 asked once a second, so its infohashes wait in a queue of its own and nodes take turns. Infohashes that this
-did not settle, and those that no sample named, wait for an iterative lookup (`crawl.lookups`).
+did not settle, and those that no sample named, wait for an iterative lookup (`crawl/lookups`); so do, behind
+all others, those that it did settle, because one node knows only some of the peers.
 
-Both queues are bounded: what finds no room is dropped and counted, never silently. For infohashes,
+The first question does not ask for swarm sizes (BEP 33): many nodes then answer with filters in place of
+peers, and peers are what it is for. The lookups ask for both.
+
+The queue is bounded: what finds no room is dropped and counted, never silently. For infohashes,
 in = settled + dropped + held.
 """
 
@@ -15,9 +19,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from crawler.crawl.lookup_queue import Wanted, Why
 from crawler.crawl.rings import Wheel
 from crawler.dht.events import Answered
-from crawler.records import PeersFound
 from crawler.settings import setting
 from crawler.wire.compact import split_peers, unpack_address
 from crawler.wire.krpc import QueryTemplate
@@ -25,7 +29,8 @@ from crawler.wire.krpc import QueryTemplate
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from crawler.crawl.outlet import Outlet
+    from crawler.crawl.lookup_queue import LookupQueue
+    from crawler.crawl.swarm_report import PeersDesk
     from crawler.dht.events import Outcome, Sighting
     from crawler.net.dht import Endpoint
     from crawler.wire.compact import Address
@@ -49,10 +54,20 @@ class LocateConfig:
         200_000, unit="infohashes", help="That wait for their first question; more are dropped.", minimum=1
     )
     max_lookups_waiting: int = setting(
-        10_000, unit="infohashes", help="That wait for an iterative lookup; the oldest is dropped.", minimum=1
+        10_000,
+        unit="infohashes",
+        help="That wait for an iterative lookup, for each of three reasons; the oldest is dropped.",
+        minimum=1,
     )
     parallel_lookups: int = setting(
-        32, unit="lookups", help="Iterative lookups at once, per socket.", minimum=1
+        32, unit="infohashes", help="Looked up at once, each on all address families.", minimum=1
+    )
+    scrape_nodes: int = setting(
+        8,
+        unit="nodes",
+        help="Asked after a lookup how many seeds and leechers there are (BEP 33); 0: nobody is.",
+        minimum=0,
+        maximum=32,
     )
     max_peers: int = setting(200, unit="peers", help="Peers written per record; more are dropped.", minimum=1)
 
@@ -63,14 +78,9 @@ class LocateCounters:
 
     infohashes_in: int = 0
     asked: int = 0
-    located: int = 0
-    peers: int = 0
+    settled: int = 0
     dropped_waiting: int = 0
-    dropped_lookups: int = 0
-    lookups: int = 0
-    lookups_empty: int = 0
     peers_refused: int = 0
-    peers_over_limit: int = 0
 
 
 @attrs.define(eq=False)
@@ -81,29 +91,21 @@ class _Giver:
     infohashes: deque[bytes] = attrs.field(factory=deque)
 
 
-@attrs.frozen
-class Wanted:
-    """An infohash that waits for a lookup; ``nodes`` are compact nodes (26 or 38 B each) to start from."""
-
-    infohash: bytes
-    nodes: bytes
-
-
 class Locator:
-    """Seeks peers over one endpoint."""
+    """Asks first questions over one endpoint; what comes of them goes to ``desk`` and ``queue``."""
 
-    def __init__(self, config: LocateConfig, endpoint: Endpoint, outlet: Outlet) -> None:
+    def __init__(self, config: LocateConfig, endpoint: Endpoint, desk: PeersDesk, queue: LookupQueue) -> None:
         """Start with nothing to seek."""
         self.config = config
         self.counters = LocateCounters()
         self._endpoint = endpoint
         self._family = endpoint.node.family
-        self._outlet = outlet
+        self._desk = desk
+        self._queue = queue
         self._givers: dict[bytes, _Giver] = {}
         self._turn: deque[_Giver] = deque()
         self._resting: Wheel[_Giver] = Wheel()
         self._waiting = 0
-        self._wanted: deque[Wanted] = deque()
         self._template: QueryTemplate | None = None
         self._template_id = b""
 
@@ -111,11 +113,6 @@ class Locator:
     def waiting(self) -> int:
         """Infohashes that wait for their first question."""
         return self._waiting
-
-    @property
-    def lookups_waiting(self) -> int:
-        """Infohashes that wait for a lookup."""
-        return len(self._wanted)
 
     def sampled(self, giver: bytes, infohashes: Iterable[bytes]) -> None:
         """The node at ``giver`` gave ``infohashes``, new to us: ask it for their peers when there is room."""
@@ -134,7 +131,7 @@ class Locator:
     def sighted(self, sighting: Sighting) -> None:
         """A query named an infohash that is new to us: only a lookup can tell its peers."""
         self.counters.infohashes_in += 1
-        self._want(Wanted(sighting.infohash, b""))
+        self._queue.want(Wanted(sighting.infohash, Why.UNKNOWN))
 
     def next_queries(self, count: int, now: float) -> list[tuple[bytes, Address]]:
         """Return up to ``count`` first questions to send now."""
@@ -163,16 +160,17 @@ class Locator:
     def settle(self, outcome: Outcome, now: float) -> None:
         """Take the outcome of a first question."""
         infohash: bytes = outcome.transaction.context
-        nodes = b""
+        self.counters.settled += 1
+        nodes, why = b"", Why.UNKNOWN
         if type(outcome) is Answered:
             body = outcome.response.body
+            claimed = body.get(self._family.nodes_key)
+            nodes = claimed[: 8 * self._family.node_bytes] if isinstance(claimed, bytes) else b""
             peers = self.fit_peers(body.get(b"values"))
             if peers:
-                self.found(infohash, peers, now)
-                return
-            claimed = body.get(self._family.nodes_key)
-            nodes = claimed if isinstance(claimed, bytes) else b""
-        self._want(Wanted(infohash, nodes[: 8 * self._family.node_bytes]))
+                self._desk.located(infohash, peers, (outcome.transaction.compact,), now)
+                why = Why.ONE_NODE
+        self._queue.want(Wanted(infohash, why, nodes, self._family))
 
     def fit_peers(self, values: object) -> list[bytes]:
         """Return the compact peers of a `values` list that may be written: contactable, without repeats."""
@@ -182,25 +180,6 @@ class Locator:
         fit = [peer for peer in claimed if self._endpoint.may_contact(peer)]
         self.counters.peers_refused += len(claimed) - len(fit)
         return fit
-
-    def found(self, infohash: bytes, peers: list[bytes], now: float) -> None:
-        """Write the peers of ``infohash``: it is settled."""
-        limit = self.config.max_peers
-        self.counters.peers_over_limit += max(len(peers) - limit, 0)
-        self.counters.located += 1
-        self.counters.peers += len(peers[:limit])
-        outlet = self._outlet
-        outlet.put(PeersFound(outlet.wall_clock(now), infohash, "get_peers", tuple(peers[:limit])))
-
-    def next_wanted(self) -> Wanted | None:
-        """Take the newest infohash that waits for a lookup: its peers are the likeliest to be still there."""
-        return self._wanted.pop() if self._wanted else None
-
-    def _want(self, wanted: Wanted) -> None:
-        if len(self._wanted) >= self.config.max_lookups_waiting:
-            self._wanted.popleft()
-            self.counters.dropped_lookups += 1
-        self._wanted.append(wanted)
 
     def _fresh_template(self) -> QueryTemplate:
         """The query template for our id, made anew when our id has changed."""

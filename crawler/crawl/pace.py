@@ -53,7 +53,12 @@ _PROBES = 20
 
 
 class Pace:
-    """Decides what an endpoint sends, tick by tick."""
+    """Decides what an endpoint sends, tick by tick.
+
+    Attributes:
+        uplink_lost: whether nothing at all is answered.
+        idle: whether budget was left over in the last tick, because nobody else could be asked.
+    """
 
     def __init__(
         self,
@@ -68,6 +73,7 @@ class Pace:
     ) -> None:
         """Join the parts; ``max_rate`` in queries per second."""
         self.uplink_lost = False
+        self.idle = False
         self._config = config
         self._endpoint = endpoint
         self._sampler = sampler
@@ -111,6 +117,7 @@ class Pace:
         free = endpoint.budget.available(now) - endpoint.waiting
         free = min(free, endpoint.node.transactions.room, self._config.largest_batch)
         if free <= 0:
+            self.idle = False
             return []
         queries: list[tuple[bytes, Address]] = []
         if self._locator is not None and self._share:
@@ -123,6 +130,7 @@ class Pace:
         queries += sampling
         if self._sampling_idle:
             queries += self._spare(free - len(queries), now)
+        self.idle = len(queries) < free
         self._asked_since_answer += len(queries)
         return queries
 

@@ -59,6 +59,10 @@ class Seen:
         self.total = 0
         self.generations_forgotten = 0
 
+    def __contains__(self, infohash: bytes) -> bool:
+        """Whether ``infohash`` was given to :meth:`sift` before."""
+        return infohash in self._recent or self._knew(infohash)
+
     def sift(self, infohashes: Iterable[bytes]) -> list[bytes]:
         """Remember ``infohashes`` (20 bytes each) and return those that were not known, in their order."""
         recent = self._recent

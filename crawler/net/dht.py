@@ -177,10 +177,13 @@ class Endpoint:
             address, b"find_node", lambda tid, own_id: krpc.find_node(tid, own_id, target, want=want)
         )
 
-    async def get_peers(self, address: bytes, infohash: bytes) -> Answered:
-        """Ask ``address`` for peers of ``infohash``; raises as :meth:`query`."""
+    async def get_peers(self, address: bytes, infohash: bytes, *, scrape: bool = False) -> Answered:
+        """Ask ``address`` for peers of ``infohash``; raises as :meth:`query`.
+
+        With ``scrape`` it is asked how many there are (BEP 33); many nodes then name none.
+        """
         return await self.query(
-            address, b"get_peers", lambda tid, own_id: krpc.get_peers(tid, own_id, infohash)
+            address, b"get_peers", lambda tid, own_id: krpc.get_peers(tid, own_id, infohash, scrape=scrape)
         )
 
     async def _admitted(self, address: bytes) -> None:

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 class ServingConfig:
     """How much metadata is kept for others, and how much of it one peer may ask for."""
 
+    enabled: bool = setting(
+        False,
+        unit="",
+        help="Let peers dial us, on the TCP port of the same number, for metadata (--serve-metadata).",
+    )
     max_bytes: int = setting(
         32 << 20,
         unit="bytes",

@@ -1,0 +1,285 @@
+"""What a run is made of, and how it is put together, from what an earlier run saved too.
+
+Outputs and sockets are opened first, so that a mistake is one clear line and nothing is sent yet. What a run
+then does, from its first datagram to its last line, is `app`'s.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import random
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from crawler import fetching, status
+from crawler.config import ConfigError
+from crawler.crawl import ledger
+from crawler.crawl.frontier import Frontier
+from crawler.crawl.lookup_queue import LookupQueue
+from crawler.crawl.lookups import PeerLookups
+from crawler.crawl.outlet import Outlet
+from crawler.crawl.rumours import RumourGuard
+from crawler.crawl.seen import Seen
+from crawler.crawl.swarm_report import PeersDesk
+from crawler.dht.peers import PeerStore
+from crawler.dht.tokens import Tokens
+from crawler.lifetime import Lifetime
+from crawler.net.limits import QueryBudget
+from crawler.sinks.base import SinkError
+from crawler.sinks.jsonl import JsonlSink
+from crawler.state import StateDirectory
+from crawler.station import FamilyParts, Shared, Station
+from crawler.wire.compact import Family
+from crawler.wire.ids import ID_BYTES, random_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crawler.config import Config
+    from crawler.fetching import Fetching
+    from crawler.net.dht import DatagramSocket
+    from crawler.net.udp import NetworkConfig
+    from crawler.records import Record
+
+_GC_THRESHOLDS = (100_000, 20, 50)
+_NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
+
+
+@attrs.define(eq=False)
+class WallClock:
+    """Trio's time to epoch seconds; set anew now and then, since the system's clock may be corrected."""
+
+    offset: float = 0.0
+
+    def set(self) -> None:
+        """Compare the two clocks."""
+        self.offset = time.time() - trio.current_time()
+
+    def __call__(self, now: float) -> float:
+        """Return the epoch seconds of Trio's ``now``."""
+        return now + self.offset
+
+
+@attrs.define(eq=False)
+class Run:
+    """What one run is made of."""
+
+    shared: Shared
+    stations: list[Station]
+    families: dict[Family, FamilyParts]
+    lookups: PeerLookups | None
+    fetching: Fetching | None
+    sink: JsonlSink
+    state: StateDirectory | None
+    clock: WallClock
+    lifetime: Lifetime
+    began: float
+    asking: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    sink_done: trio.Event = attrs.field(factory=trio.Event)
+
+    def status(self) -> dict[str, Any]:
+        """Return all counters."""
+        return status.collect(self, trio.current_time())
+
+
+async def save_state(run: Run, state: StateDirectory) -> None:
+    """Save what survives a restart.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    now = trio.current_time()
+    ids = {station.listen: station.node.id for station in run.stations}
+    await state.save("ids", [ids])
+    for family, parts in run.families.items():
+        good = [
+            node.address
+            for station in run.stations
+            if station.parts is parts
+            for node in station.node.table.good_nodes(now)
+        ]
+        await state.save(f"nodes.{family.name.lower()}", [good or list(parts.saved_nodes)])
+        await state.save(f"ledger.{family.name.lower()}", ledger.to_pieces(parts.frontier, run.clock.offset))
+    if run.fetching is not None:
+        await state.save("fetch", run.fetching.fetcher.to_pieces(run.clock.offset))
+
+
+def assemble(
+    config: Config,
+    channel: trio.MemorySendChannel[list[Record]],
+    open_socket: Callable[[str, NetworkConfig], DatagramSocket],
+    on_event: Callable[..., None],
+) -> Run:
+    """Open everything and join it.
+
+    Args:
+        config: everything that is set.
+        channel: to the sink.
+        open_socket: opens the socket for one listen address.
+        on_event: is told of what people should know, for the log.
+
+    Raises:
+        ConfigError: something cannot be opened.
+    """
+    clock = WallClock()
+    clock.set()
+    state = _open_state(config, on_event)
+    sink = _open_sink(config, on_event)
+    shared = _share(config, Outlet(config.outlet, channel, clock), on_event)
+    families: dict[Family, FamilyParts] = {}
+    stations = _build_stations(shared, families, state, open_socket, clock.offset)
+    lookups = _build_lookups(shared, stations)
+    tcp_side = _build_fetching(shared, stations, lookups, state, clock.offset)
+    _collect_garbage_rarely()
+    return Run(
+        shared=shared,
+        stations=stations,
+        families=families,
+        lookups=lookups,
+        fetching=tcp_side,
+        sink=sink,
+        state=state,
+        clock=clock,
+        lifetime=Lifetime(config.run),
+        began=trio.current_time(),
+    )
+
+
+def _share(config: Config, outlet: Outlet, on_event: Callable[..., None]) -> Shared:
+    # What must not be guessed (ids of transactions, tokens, nodes) is drawn from the system.
+    rng, secure = random.Random(), random.SystemRandom()
+    return Shared(
+        config=config,
+        budget=QueryBudget(config.limits),
+        seen=Seen(config.seen),
+        outlet=outlet,
+        desk=PeersDesk(config.locate, outlet),
+        lookup_queue=LookupQueue(config.locate.max_lookups_waiting),
+        store=PeerStore(config.peer_store, rng),
+        tokens=Tokens(secure, config.tokens),
+        rng=rng,
+        secure_rng=secure,
+        on_event=on_event,
+    )
+
+
+def _open_sink(config: Config, on_event: Callable[..., None]) -> JsonlSink:
+    try:
+        return JsonlSink(config.output, on_event)
+    except SinkError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _collect_garbage_rarely() -> None:
+    """Let Python look for cycles less often.
+
+    Nearly everything that is allocated lives for one answer or for hours; looking for cycles among the hours'
+    worth of contacts every few thousand answers would cost a tenth of the crawl.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+
+
+def _build_stations(
+    shared: Shared,
+    families: dict[Family, FamilyParts],
+    state: StateDirectory | None,
+    open_socket: Callable[[str, NetworkConfig], DatagramSocket],
+    wall_minus_now: float,
+) -> list[Station]:
+    """Open every socket and build its station; what a family's sockets share is put into ``families``."""
+    ids = _saved_ids(state)
+    stations = []
+    for listen, socket in _open_sockets(shared.config.network, open_socket, shared.on_event):
+        family = Family.IPV6 if ":" in socket.local[0] else Family.IPV4
+        if family not in families:
+            families[family] = _family_parts(shared, family, state, wall_minus_now)
+        node_id = ids.get(listen) or random_id(shared.secure_rng)
+        stations.append(Station(shared, families[family], listen, socket, node_id))
+    return stations
+
+
+def _build_lookups(shared: Shared, stations: list[Station]) -> PeerLookups | None:
+    config = shared.config
+    searchers = [searcher for station in stations if (searcher := station.searcher) is not None]
+    if not searchers:
+        return None
+    return PeerLookups(config.locate, config.lookup, shared.lookup_queue, shared.desk, searchers)
+
+
+def _build_fetching(
+    shared: Shared,
+    stations: list[Station],
+    lookups: PeerLookups | None,
+    state: StateDirectory | None,
+    wall_minus_now: float,
+) -> Fetching | None:
+    """Build the TCP side, and put back the jobs that an earlier run left."""
+    built = fetching.build(shared, stations)
+    if built is None:
+        return None
+    fetcher = built.fetcher
+    if lookups is not None:
+        lookups.on_end = fetcher.sought
+    shared.lookup_queue.on_drop = lambda infohash: fetcher.sought(infohash, trio.current_time())
+    if state is not None:
+        try:
+            fetcher.restore(state.load("fetch"), wall_minus_now)
+        except ValueError as error:
+            state.discard("fetch", str(error))
+    return built
+
+
+def _open_sockets(
+    config: NetworkConfig,
+    open_socket: Callable[[str, NetworkConfig], DatagramSocket],
+    on_event: Callable[..., None],
+) -> list[tuple[str, DatagramSocket]]:
+    """Bind every listen address; one of a family that this machine lacks is left out if another works."""
+    opened = []
+    for listen in config.listen:
+        try:
+            opened.append((listen, open_socket(listen, config)))
+        except OSError as error:
+            if error.errno not in _NO_SUCH_FAMILY or len(config.listen) == 1:
+                raise ConfigError(f"cannot listen on {listen}: {error.strerror}") from error
+            on_event("crawler.address_not_available", address=listen, problem=error.strerror)
+    if not opened:
+        raise ConfigError(f"cannot listen on any of {', '.join(config.listen)}")
+    return opened
+
+
+def _open_state(config: Config, on_event: Callable[..., None]) -> StateDirectory | None:
+    if not config.state.directory:
+        return None
+    try:
+        return StateDirectory(Path(config.state.directory), on_event)
+    except OSError as error:
+        raise ConfigError(f"cannot use {config.state.directory} for the state: {error.strerror}") from error
+
+
+def _saved_ids(state: StateDirectory | None) -> dict[str, bytes]:
+    pieces = state.load("ids") if state is not None else []
+    ids = pieces[0] if pieces and isinstance(pieces[0], dict) else {}
+    return {listen: bytes(node_id) for listen, node_id in ids.items() if len(node_id) == ID_BYTES}
+
+
+def _family_parts(
+    shared: Shared, family: Family, state: StateDirectory | None, wall_minus_now: float
+) -> FamilyParts:
+    frontier = Frontier(shared.config.frontier, shared.rng)
+    saved: list[bytes] = []
+    if state is not None:
+        name = family.name.lower()
+        saved = [bytes(node) for piece in state.load(f"nodes.{name}") for node in piece]
+        try:
+            ledger.restore(frontier, state.load(f"ledger.{name}"), wall_minus_now)
+        except ledger.LedgerFormError as error:
+            state.discard(f"ledger.{name}", str(error))
+    return FamilyParts(family, frontier, RumourGuard(shared.config.rumours), saved)
