@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from crawler.net.peers import PeerClient
     from crawler.wire.magnet import Magnet
 
-_PARALLEL: Final = 12
+_PARALLEL: Final = 30
 _HEDGE: Final = 0.25
 _PEER_SECONDS: Final = 30.0
 _MAX_PEERS: Final = 5000

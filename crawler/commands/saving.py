@@ -43,6 +43,7 @@ def save(place: Path, content: bytes, *, force: bool) -> None:
             try:
                 file.write(content)
                 file.flush()
+                os.fsync(file.fileno())
             except BaseException:
                 with contextlib.suppress(OSError):
                     written.unlink()
