@@ -55,7 +55,7 @@ class ScriptedNode:
         """Return the queries of one kind."""
         return [query for query in self.queries if query.method == method]
 
-    async def serve(self) -> None:
+    async def answer_all(self) -> None:
         """Answer until cancelled."""
         while True:
             data, source = await self.sock.recvfrom(2048)
@@ -80,6 +80,6 @@ async def scripted_node(node_id: bytes, host: str = "127.0.0.1") -> AsyncIterato
         await sock.bind((host, 0))
         node = ScriptedNode(node_id, sock, sock.getsockname()[:2])
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(node.serve)
+            nursery.start_soon(node.answer_all)
             yield node
             nursery.cancel_scope.cancel()
