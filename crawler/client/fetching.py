@@ -85,6 +85,7 @@ class MetadataHunt:
         tried: peers dialled.
         in_flight: those of them that have not failed yet.
         failures: why the others did.
+        dropped: peers that were not taken, because there were enough.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class MetadataHunt:
         may_contact: Callable[[bytes], bool],
         on_event: Callable[..., None],
     ) -> None:
-        self.tried = self.in_flight = 0
+        self.tried = self.in_flight = self.dropped = 0
         self.failures: Counter[str] = Counter()
         self.found: FoundMetadata | None = None
         self._client = client
@@ -109,7 +110,10 @@ class MetadataHunt:
 
     def offer(self, peer: Peer) -> None:
         """Take a peer to ask; one that is known already is left out."""
-        if peer.address in self._known or len(self._known) >= _MAX_PEERS:
+        if peer.address in self._known:
+            return
+        if len(self._known) >= _MAX_PEERS:
+            self.dropped += 1
             return
         self._known.add(peer.address)
         self._waiting.append(peer)

@@ -191,7 +191,7 @@ async def test_peers_are_bounded(
     with pytest.raises(MetadataNotFoundError):
         await hunt.run()
 
-    assert hunt.tried == 5
+    assert (hunt.tried, hunt.dropped) == (5, 95)
 
 
 def test_found_metadata_says_what_it_is() -> None:
