@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from crawler.dht.events import PingWanted
 from crawler.net.limits import Bucket
 from crawler.settings import setting
 
@@ -48,6 +49,7 @@ class PaceConfig:
     )
 
 
+_PINGS = 8
 _PROBES = 20
 """So many unanswered queries in a row at least are needed to suspect the uplink."""
 
@@ -154,4 +156,10 @@ class Pace:
         ):
             if not self.uplink_lost:
                 self._lost_at = now
+                self._probe(now)
             self.uplink_lost = True
+
+    def _probe(self, now: float) -> None:
+        """Let nodes that were good a moment ago be pinged: if they answer, the uplink is not to blame."""
+        for node in self._endpoint.node.table.good_nodes(now)[:_PINGS]:
+            self._endpoint.want_pings[node.address] = PingWanted(node.id, node.address)
