@@ -1,18 +1,19 @@
 """The composition root: sockets, stages, sink and the one nursery that they all run in.
 
-Start: outputs and sockets are opened first, so that a mistake is one clear line before anything is sent.
 Start: outputs and sockets are opened first, so that a mistake is one clear line and nothing is sent yet.
-outlet and the sink are drained, the state is saved. A crash of our own code leaves by the nursery.
+End (duration over, SIGINT, SIGTERM, reader gone): asking stops, answers on their way are awaited a moment,
+outlet and sink are drained, the state is saved. A crash of our own code leaves by the nursery.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import random
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import structlog
@@ -109,13 +110,20 @@ async def run(
     """
     logger = structlog.get_logger()
     sender, receiver = trio.open_memory_channel[list[Record]](_CHANNEL_BATCHES)
-    assembled = _assemble(config, sender, open_socket, _say(logger))
-    try:
+    with contextlib.ExitStack() as opened:
+
+        def open_and_keep(listen: str, network: NetworkConfig) -> DatagramSocket:
+            socket = open_socket(listen, network)
+            opened.callback(socket.close)
+            return socket
+
+        assembled = _assemble(config, sender, open_and_keep, _say(logger), opened)
         async with trio.open_nursery() as nursery:
             await _run(assembled, nursery, receiver, logger)
             nursery.cancel_scope.cancel()
-    finally:
-        assembled.sink.close()
+    lost = assembled.shared.outlet.lines_held
+    if lost:
+        logger.warning("crawler.lines_not_written", lines=lost)
     logger.info("crawler.stopped", reason=assembled.lifetime.reason, **assembled.status())
     return 0
 
@@ -136,11 +144,11 @@ async def _run(
     nursery.start_soon(lifetime.watch_clock)
     nursery.start_soon(_report, run, logger, name="status")
     if run.state is not None:
-        nursery.start_soon(_keep_state, run, logger, name="state")
+        nursery.start_soon(_keep_state, run, run.state, logger, name="state")
         nursery.start_soon(_beat, run.state, name="heartbeat")
     await lifetime.over.wait()
     logger.info("crawler.stopping", reason=lifetime.reason)
-    await _drain(run)
+    await _drain(run, logger)
 
 
 async def _write(run: Run, receiver: trio.MemoryReceiveChannel[list[Record]]) -> None:
@@ -152,17 +160,19 @@ async def _write(run: Run, receiver: trio.MemoryReceiveChannel[list[Record]]) ->
         run.sink_done.set()
 
 
-async def _drain(run: Run) -> None:
+async def _drain(run: Run, logger: Any) -> None:
     """Ask no more; let in what is on its way, write it, save the state."""
     run.asking.cancel()
     with trio.move_on_after(run.shared.config.run.drain_timeout):
         with trio.move_on_after(_LAST_ANSWERS):
             while any(len(station.node.transactions) for station in run.stations):  # noqa: ASYNC110 - they know no Event
                 await trio.sleep(0.05)
-        await run.shared.outlet.finish()
-        await run.sink_done.wait()
-        if run.state is not None:
-            await _save_state(run, run.state)
+        async with trio.open_nursery() as nursery:
+            # Not after the output, which may be waiting for a disk that is full.
+            if run.state is not None:
+                nursery.start_soon(_save_state, run, run.state, logger)
+            await run.shared.outlet.finish()
+            await run.sink_done.wait()
 
 
 async def _report(run: Run, logger: Any) -> None:
@@ -183,32 +193,36 @@ async def _report(run: Run, logger: Any) -> None:
 
 async def _beat(state: StateDirectory) -> None:
     while True:
-        state.beat()
+        # Whoever checks our health notices a heart that stopped; the crawl need not.
+        with contextlib.suppress(OSError):
+            state.beat()
         await trio.sleep(_HEARTBEAT)
 
 
-async def _keep_state(run: Run, logger: Any) -> None:
+async def _keep_state(run: Run, state: StateDirectory, logger: Any) -> None:
     while True:
         await trio.sleep(run.shared.config.state.save_interval)
-        try:
-            await _save_state(run, cast("StateDirectory", run.state))
-        except OSError as error:
-            logger.warning("state.not_saved", problem=str(error))
+        await _save_state(run, state, logger)
 
 
-async def _save_state(run: Run, state: StateDirectory) -> None:
+async def _save_state(run: Run, state: StateDirectory, logger: Any) -> None:
+    run.clock.set()
     now = trio.current_time()
     ids = {station.listen: station.node.id for station in run.stations}
-    await state.save("ids", [ids])
-    for family, parts in run.families.items():
-        good = [
-            node.address
-            for station in run.stations
-            if station.parts is parts
-            for node in station.node.table.good_nodes(now)
-        ]
-        await state.save(f"nodes.{family.name.lower()}", [good or list(parts.saved_nodes)])
-        await state.save(f"ledger.{family.name.lower()}", ledger.to_pieces(parts.frontier, run.clock.offset))
+    try:
+        await state.save("ids", [ids])
+        for family, parts in run.families.items():
+            good = [
+                node.address
+                for station in run.stations
+                if station.parts is parts
+                for node in station.node.table.good_nodes(now)
+            ]
+            name = family.name.lower()
+            await state.save(f"nodes.{name}", [good or list(parts.saved_nodes)])
+            await state.save(f"ledger.{name}", ledger.to_pieces(parts.frontier, run.clock.offset))
+    except OSError as error:
+        logger.warning("state.not_saved", problem=str(error))
 
 
 def _assemble(
@@ -216,8 +230,9 @@ def _assemble(
     channel: trio.MemorySendChannel[list[Record]],
     open_socket: Callable[[str, NetworkConfig], DatagramSocket],
     on_event: Callable[..., None],
+    opened: contextlib.ExitStack,
 ) -> Run:
-    """Open everything and join it."""
+    """Open everything and join it; ``opened`` closes what was opened."""
     clock = WallClock()
     clock.set()
     # What must not be guessed (ids of transactions, tokens, nodes) is drawn from the system.
@@ -227,11 +242,12 @@ def _assemble(
         sink = JsonlSink(config.output, on_event)
     except SinkError as error:
         raise ConfigError(str(error)) from error
+    opened.callback(sink.close)
     shared = Shared(
         config=config,
         budget=QueryBudget(config.limits),
         seen=Seen(config.seen),
-        outlet=Outlet(config.outlet, channel, clock),
+        outlet=Outlet(config.outlet, channel, clock, lambda: sink.statistics().lines_written),
         store=PeerStore(config.peer_store, rng),
         tokens=Tokens(secure, config.tokens),
         rng=rng,
@@ -271,7 +287,8 @@ def _build_stations(
         family = Family.IPV6 if ":" in socket.local[0] else Family.IPV4
         if family not in families:
             families[family] = _family_parts(shared, family, state, wall_minus_now)
-        node_id = ids.get(listen) or random_id(shared.secure_rng)
+        # The same address is there twice when port 0 picks one each; an id has only one home.
+        node_id = ids.pop(listen, None) or random_id(shared.secure_rng)
         stations.append(Station(shared, families[family], listen, socket, node_id))
     return stations
 
@@ -288,7 +305,7 @@ def _open_sockets(
             opened.append((listen, open_socket(listen, config)))
         except OSError as error:
             if error.errno not in _NO_SUCH_FAMILY or len(config.listen) == 1:
-                raise ConfigError(f"cannot listen on {listen}: {error.strerror}") from error
+                raise ConfigError(f"cannot listen on {listen}: {error.strerror or error}") from error
             on_event("crawler.address_not_available", address=listen, problem=error.strerror)
     if not opened:
         raise ConfigError(f"cannot listen on any of {', '.join(config.listen)}")
@@ -307,7 +324,11 @@ def _open_state(config: Config, on_event: Callable[..., None]) -> StateDirectory
 def _saved_ids(state: StateDirectory | None) -> dict[str, bytes]:
     pieces = state.load("ids") if state is not None else []
     ids = pieces[0] if pieces and isinstance(pieces[0], dict) else {}
-    return {listen: bytes(node_id) for listen, node_id in ids.items() if len(node_id) == ID_BYTES}
+    return {
+        listen: node_id
+        for listen, node_id in ids.items()
+        if isinstance(node_id, bytes) and len(node_id) == ID_BYTES
+    }
 
 
 def _family_parts(
@@ -317,7 +338,13 @@ def _family_parts(
     saved: list[bytes] = []
     if state is not None:
         name = family.name.lower()
-        saved = [bytes(node) for piece in state.load(f"nodes.{name}") for node in piece]
+        saved = [
+            node
+            for piece in state.load(f"nodes.{name}")
+            if isinstance(piece, list)
+            for node in piece
+            if isinstance(node, bytes) and len(node) == family.address_bytes
+        ]
         try:
             ledger.restore(frontier, state.load(f"ledger.{name}"), wall_minus_now)
         except ledger.LedgerFormError as error:

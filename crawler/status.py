@@ -58,7 +58,7 @@ def collect(
         "peers_waiting": sum(s.locator.waiting for s in stations if s.locator is not None),
         "lookups_waiting": sum(s.locator.lookups_waiting for s in stations if s.locator is not None),
         "lines_written": sink_counts.lines_written,
-        "lines_held": sink_counts.lines_held + shared.outlet.lines_waiting,
+        "lines_held": shared.outlet.lines_held,
         "seedings": sum(s.bootstrap.counters.seedings for s in stations),
         "uplink_lost": any(s.pace.uplink_lost for s in stations),
         "stored_infohashes": shared.store.statistics().infohashes,

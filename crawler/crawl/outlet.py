@@ -7,6 +7,7 @@ what still comes in is shed at the socket. A record that was taken is never drop
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import attrs
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crawler.records import Record
+
+
+_SINK_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 @attrs.frozen
@@ -37,52 +41,53 @@ class Outlet:
         config: OutletConfig,
         channel: trio.MemorySendChannel[list[Record]],
         wall_clock: Callable[[float], float],
+        written: Callable[[], int],
     ) -> None:
-        """Send to ``channel``, which the outlet owns; ``wall_clock`` turns Trio's time into epoch seconds."""
+        """Send to ``channel``, which the outlet owns.
+
+        Args:
+            config: how much may wait.
+            channel: leads to the sink.
+            wall_clock: turns Trio's time into epoch seconds.
+            written: how many lines the sink has written.
+        """
         self.wall_clock = wall_clock
-        self.infohashes = 0
-        self.peers = 0
+        self.lines_in = 0
         self._config = config
         self._channel = channel
+        self._written = written
         self._waiting: list[Record] = []
-        self._lines_waiting = 0
+
+    @property
+    def lines_held(self) -> int:
+        """Lines taken but not written yet: here, in the channel, or in the sink."""
+        return self.lines_in - self._written()
 
     @property
     def full(self) -> bool:
         """Whether nothing more should be asked until the sink has caught up."""
-        return self._lines_waiting >= self._config.max_waiting
+        return self.lines_held >= self._config.max_waiting
 
     @property
     def overfull(self) -> bool:
         """Whether even answers on their way can no longer be kept."""
-        return self._lines_waiting >= 2 * self._config.max_waiting
-
-    @property
-    def lines_waiting(self) -> int:
-        """Lines taken but not handed to the channel yet."""
-        return self._lines_waiting
+        return self.lines_held >= 2 * self._config.max_waiting
 
     def put(self, record: Record) -> None:
         """Take ``record``."""
         self._waiting.append(record)
-        self._lines_waiting += len(record)
+        self.lines_in += len(record)
 
     def flush(self) -> None:
         """Hand what waits to the channel if it has room."""
-        if not self._waiting:
-            return
-        try:
-            self._channel.send_nowait(self._waiting)
-        except trio.WouldBlock:
-            return
-        self._waiting = []
-        self._lines_waiting = 0
+        if self._waiting:
+            with contextlib.suppress(trio.WouldBlock, *_SINK_GONE):
+                self._channel.send_nowait(self._waiting)
+                self._waiting = []
 
     async def finish(self) -> None:
-        """Hand over the rest, waiting for room, and close the channel."""
-        try:
-            if self._waiting:
-                batch, self._waiting, self._lines_waiting = self._waiting, [], 0
+        """Hand over the rest, waiting for room, and close the channel; a sink that is gone is no error."""
+        with self._channel, contextlib.suppress(*_SINK_GONE):
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
                 await self._channel.send(batch)
-        finally:
-            self._channel.close()
