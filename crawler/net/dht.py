@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _NO_PORTS = {b"\0\0", b"\0\1"}
 """Port 0 does not exist; port 1 is what broken clients say (krpc.md §11 row 16)."""
+_TRICKLE, _GATHER = 32, 0.005
+"""After a smaller batch than this, arrivals gather for so many seconds: a wake-up costs like ten of them."""
 _MULTICAST, _MULTICAST6 = 224, 0xFF
 _EXPIRY_TICK = 0.1
 _MAX_WANTED_PINGS = 256
@@ -219,6 +221,8 @@ class Endpoint:
             replies = node.take_replies()
             if replies:
                 self.socket.send_batch(replies)
+            if len(batch) < _TRICKLE:
+                await trio.sleep(_GATHER)
 
     async def _turn_timer(self) -> None:
         while True:
