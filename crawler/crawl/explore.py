@@ -17,7 +17,6 @@ from crawler.dht.events import Answered
 from crawler.settings import setting
 from crawler.wire.compact import split_nodes, unpack_address
 from crawler.wire.ids import random_id_near
-from crawler.wire.krpc import QueryTemplate
 
 if TYPE_CHECKING:
     from random import Random
@@ -73,7 +72,7 @@ class Explorer:
         """Return up to ``count`` queries, as many as exploring is worth at an overall ``rate`` per second."""
         self._refill(rate, now)
         node, budget = self._endpoint.node, self._endpoint.budget
-        fill = QueryTemplate(_METHOD, node.id).fill
+        fill = self._endpoint.template(_METHOD).fill
         queries: list[tuple[bytes, Address]] = []
         for _ in range(min(count, int(self._allowance))):
             if not self._known or self._known[0][0] > now:

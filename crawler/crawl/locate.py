@@ -20,7 +20,6 @@ from crawler.dht.events import Answered
 from crawler.records import PeersFound
 from crawler.settings import setting
 from crawler.wire.compact import split_peers, unpack_address
-from crawler.wire.krpc import QueryTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,8 +103,6 @@ class Locator:
         self._resting: Wheel[_Giver] = Wheel()
         self._waiting = 0
         self._wanted: deque[Wanted] = deque()
-        self._template: QueryTemplate | None = None
-        self._template_id = b""
 
     @property
     def waiting(self) -> int:
@@ -139,7 +136,7 @@ class Locator:
     def next_queries(self, count: int, now: float) -> list[tuple[bytes, Address]]:
         """Return up to ``count`` first questions to send now."""
         node, hold = self._endpoint.node, self._endpoint.budget.hold
-        fill = self._fresh_template().fill
+        fill = self._endpoint.template(_METHOD).fill
         self._turn.extend(self._resting.turn(now))
         queries: list[tuple[bytes, Address]] = []
         while self._turn and len(queries) < count:
@@ -201,11 +198,3 @@ class Locator:
             self._wanted.popleft()
             self.counters.dropped_lookups += 1
         self._wanted.append(wanted)
-
-    def _fresh_template(self) -> QueryTemplate:
-        """The query template for our id, made anew when our id has changed."""
-        node_id = self._endpoint.node.id
-        if self._template is None or self._template_id != node_id:
-            self._template_id = node_id
-            self._template = QueryTemplate(_METHOD, node_id)
-        return self._template

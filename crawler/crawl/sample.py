@@ -21,7 +21,6 @@ from crawler.records import InfohashesFound
 from crawler.settings import setting
 from crawler.wire.compact import split_node_addresses, split_samples, unpack_address
 from crawler.wire.ids import ID_BYTES, random_id_near
-from crawler.wire.krpc import QueryTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,13 +101,11 @@ class Sampler:
         self._outlet = outlet
         self._rng = rng
         self._blamed: deque[Contact] = deque(maxlen=_MAX_BLAMED)
-        self._template_id = b""
-        self._template: QueryTemplate | None = None
 
     def next_queries(self, count: int, now: float) -> list[tuple[bytes, Address]]:
         """Return up to ``count`` queries to send now; fewer when nobody else may be asked."""
         frontier, budget, node = self.frontier, self._endpoint.budget, self._endpoint.node
-        fill = self._fresh_template().fill
+        fill = self._endpoint.template(_METHOD).fill
         frontier.wake(now)
         queries: list[tuple[bytes, Address]] = []
         while len(queries) < count:
@@ -213,14 +210,6 @@ class Sampler:
             return node_id
         depth = len(self.frontier).bit_length()
         return random_id_near(node_id, int(self._rng.random() * depth), self._rng)
-
-    def _fresh_template(self) -> QueryTemplate:
-        """The query template for our id, made anew when our id has changed."""
-        node_id = self._endpoint.node.id
-        if self._template is None or self._template_id != node_id:
-            self._template_id = node_id
-            self._template = QueryTemplate(_METHOD, node_id)
-        return self._template
 
 
 def _tell_nobody(_node_id: bytes, _address: bytes, _now: float) -> None:
