@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from crawler.crawl.rings import Wheel
-from crawler.dht.events import Answered
+from crawler.dht.events import Answered, TimedOut
 from crawler.records import PeersFound
 from crawler.settings import setting
 from crawler.wire.compact import split_peers, unpack_address
@@ -102,7 +102,7 @@ class Locator:
         self._turn: deque[_Giver] = deque()
         self._resting: Wheel[_Giver] = Wheel()
         self._waiting = 0
-        self._wanted: deque[Wanted] = deque()
+        self._wanted: dict[bytes, Wanted] = {}
 
     @property
     def waiting(self) -> int:
@@ -117,14 +117,14 @@ class Locator:
     def sampled(self, giver: bytes, infohashes: Iterable[bytes]) -> None:
         """The node at ``giver`` gave ``infohashes``, new to us: ask it for their peers when there is room."""
         owner = self._givers.get(giver)
-        if owner is None:
-            owner = self._givers[giver] = _Giver(giver)
-            self._turn.append(owner)
         for infohash in infohashes:
             self.counters.infohashes_in += 1
             if self._waiting >= self.config.max_waiting:
                 self.counters.dropped_waiting += 1
                 continue
+            if owner is None:
+                owner = self._givers[giver] = _Giver(giver)
+                self._turn.append(owner)
             owner.infohashes.append(infohash)
             self._waiting += 1
 
@@ -160,6 +160,9 @@ class Locator:
     def settle(self, outcome: Outcome, now: float) -> None:
         """Take the outcome of a first question."""
         infohash: bytes = outcome.transaction.context
+        late = outcome.transaction.late and type(outcome) is not TimedOut
+        if late and self._wanted.pop(infohash, None) is None:
+            return  # since the timeout a lookup has taken over
         nodes = b""
         if type(outcome) is Answered:
             body = outcome.response.body
@@ -191,10 +194,11 @@ class Locator:
 
     def next_wanted(self) -> Wanted | None:
         """Take the newest infohash that waits for a lookup: its peers are the likeliest to be still there."""
-        return self._wanted.pop() if self._wanted else None
+        return self._wanted.popitem()[1] if self._wanted else None
 
     def _want(self, wanted: Wanted) -> None:
-        if len(self._wanted) >= self.config.max_lookups_waiting:
-            self._wanted.popleft()
+        waiting = self._wanted
+        if wanted.infohash in waiting or len(waiting) >= self.config.max_lookups_waiting:
+            del waiting[wanted.infohash if wanted.infohash in waiting else next(iter(waiting))]
             self.counters.dropped_lookups += 1
-        self._wanted.append(wanted)
+        waiting[wanted.infohash] = wanted
