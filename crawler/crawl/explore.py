@@ -59,13 +59,19 @@ class Explorer:
         self._endpoint = endpoint
         self._sampler = sampler
         self._rng = rng
-        self._known: deque[tuple[float, bytes, bytes]] = deque(maxlen=config.max_known)
+        self._known: deque[tuple[float, bytes, bytes]] = deque()
+        self._queued: set[bytes] = set()
         self._worth = 1.0
         self._allowance = 0.0
         self._refilled = 0.0
 
     def met(self, node_id: bytes, address: bytes, now: float) -> None:
-        """The node at compact ``address`` has just answered."""
+        """The node at compact ``address`` has just answered; it is queued once, however often it answers."""
+        if address in self._queued:
+            return
+        if len(self._known) >= self._config.max_known:
+            self._queued.remove(self._known.popleft()[2])
+        self._queued.add(address)
         self._known.append((now + self._config.rest, node_id, address))
 
     def next_queries(self, count: int, rate: float, now: float) -> list[tuple[bytes, Address]]:
@@ -78,6 +84,7 @@ class Explorer:
             if not self._known or self._known[0][0] > now:
                 break
             _, node_id, address = self._known.popleft()
+            self._queued.remove(address)
             if budget.hold(address, now):
                 self.met(node_id, address, now)
                 continue
