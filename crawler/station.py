@@ -68,6 +68,7 @@ class Shared:
     secure_rng: Random
     on_event: Callable[..., None]
     tables: dict[Family, RoutingTable] = attrs.field(factory=dict)
+    samplers: dict[Family, Sampler] = attrs.field(factory=dict)
 
 
 class Station:
@@ -101,6 +102,7 @@ class Station:
             outlet=shared.outlet,
             rng=shared.rng,
         )
+        shared.samplers.setdefault(parts.family, self.sampler)
         self.explorer = Explorer(config.explore, self.endpoint, self.sampler, shared.rng)
         self.sampler.on_answer = self.explorer.met
         self.pace = Pace(
@@ -118,6 +120,7 @@ class Station:
             seeds=Seeds(config.network.bootstrap, parts.saved_nodes),
             sampler=self.sampler,
             pace=self.pace,
+            others=shared.samplers,
             rng=shared.rng,
             on_event=shared.on_event,
         )

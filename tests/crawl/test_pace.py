@@ -18,6 +18,8 @@ from tests.crawl.stages import Stages
 from tests.net.endpoints import ScriptedNode, scripted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trio.testing import MockClock
 
 NEVER = 10**9
@@ -46,7 +48,7 @@ class Tap:
         self.errors: Counter[str] = Counter()
         self.batches: list[tuple[float, Counter[bytes]]] = []
 
-    def send_batch(self, datagrams: list[tuple[bytes, Address]]) -> int:
+    def send_batch(self, datagrams: Sequence[tuple[bytes, Address]]) -> int:
         """Write down one batch."""
         queries = [krpc.decode(data) for data, _ in datagrams]
         methods = Counter(query.method for query in queries if isinstance(query, krpc.Query))
