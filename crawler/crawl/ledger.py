@@ -6,18 +6,19 @@ saved too, so that a restart goes on where the crawl stopped.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from crawler.crawl.frontier import Contact, Phase, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from crawler.crawl.frontier import Frontier
 
 PIECE = 2000
 _ADDRESS_SIZES = {6, 18}
-_ID_SIZE = 20
+_ID_SIZES = {20}
 
 
 class LedgerFormError(ValueError):
@@ -41,7 +42,7 @@ def restore(frontier: Frontier, pieces: Iterable[Any], wall_minus_now: float) ->
         try:
             for row in piece:
                 frontier.restore(_contact(row, wall_minus_now))
-        except (TypeError, ValueError, IndexError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise LedgerFormError(f"a row is malformed: {error}") from error
 
 
@@ -50,7 +51,8 @@ def _row(contact: Contact, wall_minus_now: float) -> list[Any]:
         contact.address,
         contact.id,
         int(contact.standing),
-        contact.due + wall_minus_now if contact.phase is Phase.WAITING else 0.0,
+        # One that was forgotten since the snapshot keeps its rest, too.
+        contact.due + wall_minus_now if contact.phase in {Phase.WAITING, Phase.GONE} else 0.0,
         contact.num,
         contact.named,
         contact.failures,
@@ -59,14 +61,22 @@ def _row(contact: Contact, wall_minus_now: float) -> list[Any]:
 
 def _contact(row: Any, wall_minus_now: float) -> Contact:
     address, node_id, standing, due, num, named, failures = row
-    if len(address) not in _ADDRESS_SIZES or len(node_id) != _ID_SIZE:
-        raise ValueError("an address or id has the wrong size")
+    if not (_is_bytes(address, _ADDRESS_SIZES) and _is_bytes(node_id, _ID_SIZES)):
+        raise ValueError("an address or id is not bytes of the right size")
+    if not math.isfinite(due):
+        raise ValueError("a time is not a number")
+    if not all(isinstance(count, int) and count >= 0 for count in (num, named, failures)):
+        raise ValueError("a count is not a whole number")
     return Contact(
-        bytes(address),
-        bytes(node_id),
+        address,
+        node_id,
         Standing(standing),
         due=float(due) - wall_minus_now,
-        num=int(num),
-        named=int(named),
-        failures=int(failures),
+        num=num,
+        named=named,
+        failures=failures,
     )
+
+
+def _is_bytes(value: Any, sizes: Container[int]) -> bool:
+    return isinstance(value, bytes) and len(value) in sizes
