@@ -88,7 +88,6 @@ class Run:
     clock: WallClock
     lifetime: Lifetime
     began: float
-    asking: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     sink_done: trio.Event = attrs.field(factory=trio.Event)
 
     def status(self) -> dict[str, Any]:
@@ -135,7 +134,7 @@ async def _run(
     await nursery.start(lifetime.watch_signals, nursery.cancel_scope.cancel)
     nursery.start_soon(_write, run, receiver, name="sink")
     for station in run.stations:
-        await nursery.start(station.run, run.asking)
+        await nursery.start(station.run)
         logger.info(
             "crawler.listening",
             address=format_address(pack_address(station.endpoint.socket.local)),
@@ -162,7 +161,8 @@ async def _write(run: Run, receiver: trio.MemoryReceiveChannel[list[Record]]) ->
 
 async def _drain(run: Run, logger: Any) -> None:
     """Ask no more; let in what is on its way, write it, save the state."""
-    run.asking.cancel()
+    for station in run.stations:
+        station.asking.cancel()
     with trio.move_on_after(run.shared.config.run.drain_timeout):
         with trio.move_on_after(_LAST_ANSWERS):
             while any(len(station.node.transactions) for station in run.stations):  # noqa: ASYNC110 - they know no Event

@@ -79,6 +79,7 @@ class Station:
     ) -> None:
         """Build everything; nothing is sent yet. ``listen`` is the address that the socket was asked for."""
         config = shared.config
+        self.asking = trio.CancelScope()
         self.listen = listen
         self.shared = shared
         self.parts = parts
@@ -125,16 +126,14 @@ class Station:
             on_event=shared.on_event,
         )
 
-    async def run(
-        self, stages: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Run the endpoint until cancelled, and the stages that ask until ``stages`` is cancelled."""
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the endpoint until cancelled, and the stages that ask until :attr:`asking` is cancelled."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self.endpoint.run)
             task_status.started()
-            with stages:
-                async with trio.open_nursery() as asking:
-                    self._start_asking(asking)
+            with self.asking:
+                async with trio.open_nursery() as stages:
+                    self._start_asking(stages)
 
     def _start_asking(self, nursery: trio.Nursery) -> None:
         shared = self.shared
