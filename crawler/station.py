@@ -80,9 +80,7 @@ class Station:
         """Build everything; nothing is sent yet. ``listen`` is the address that the socket was asked for."""
         config = shared.config
         self.asking = trio.CancelScope()
-        self.listen = listen
-        self.shared = shared
-        self.parts = parts
+        self.listen, self.shared, self.parts = listen, shared, parts
         self.node = _build_node(shared, parts.family, node_id)
         self.endpoint = Endpoint(
             self.node,

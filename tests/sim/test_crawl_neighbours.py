@@ -187,7 +187,7 @@ async def test_an_ipv6_daemon_alone(tmp_path: Path, autojump_clock: MockClock) -
             output = {"path": str(tmp_path / f"{number}.jsonl")}
             # Our own samples stay the same for at least a minute, so the finder comes again after that.
             run = {"duration": 150.0, "status_interval": 0.0}
-            sections = {
+            sections: dict[str, Any] = {
                 "network": network,
                 "output": output,
                 "run": run,
