@@ -191,11 +191,10 @@ async def test_answers_on_their_way_are_let_in(tmp_path: Path, autojump_clock: M
         assert max(passage.at for passage in scene.network.sent) < 3.1
 
 
-async def raise_signals(*numbers_at: tuple[float, signal.Signals]) -> None:
-    """Send signals to this process, each at its virtual time."""
-    for at, number in numbers_at:
-        await trio.sleep_until(at)
-        signal.raise_signal(number)
+async def raise_signal(number: signal.Signals, at: float) -> None:
+    """Send a signal to this process at a virtual time."""
+    await trio.sleep_until(at)
+    signal.raise_signal(number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -203,7 +202,7 @@ async def test_a_signal_drains(tmp_path: Path, autojump_clock: MockClock, number
     """SIGINT and SIGTERM end the run within five seconds, with everything written and code 0."""
     with Scene.of(tmp_path, 84, nodes=300, infohashes=1000) as scene:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(raise_signals, (5.0, number))
+            nursery.start_soon(raise_signal, number, 5.0)
             code = await scene.crawl(100, state={"directory": str(tmp_path / "state")})
 
         [stopped] = scene.status()
@@ -226,7 +225,8 @@ async def test_a_second_signal_ends_at_once(
     with Scene.of(tmp_path, 85, nodes=300, infohashes=1000) as scene:
         FlakyDisk(error=errno.ENOSPC).install(monkeypatch)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(raise_signals, (5.0, signal.SIGTERM), (6.5, signal.SIGINT))
+            nursery.start_soon(raise_signal, signal.SIGTERM, 5.0)
+            nursery.start_soon(raise_signal, signal.SIGINT, 6.5)
             code = await scene.crawl(100)
 
         [stopped] = scene.status()
@@ -253,10 +253,16 @@ async def test_a_fault_of_our_own_crashes_loudly(
     """Whatever part of the daemon fails, the run ends with that exception, and everything is closed."""
     monkeypatch.setattr(owner, name, broken)
     with Scene.of(tmp_path, 86, nodes=100, infohashes=100) as scene:
-        with pytest.raises(ExceptionGroup) as caught:
+        caught: list[Exception] = []
+        await trio.lowlevel.checkpoint()
+        try:
             await scene.crawl(60, state={"directory": str(tmp_path / "state")})
+        except* ZeroDivisionError as group:
+            caught += group.exceptions
+        except* trio.ClosedResourceError:
+            pass  # of a task that was about to send when everything was closed
 
-        assert caught.value.subgroup(ZeroDivisionError)
+        assert caught
         assert trio.current_time() < 60
         assert scene.network.socket(("127.0.0.1", 6881)).local == ("127.0.0.1", 6881)
 

@@ -24,7 +24,7 @@ def never() -> None:
     raise AssertionError("ended at once")
 
 
-async def test_the_first_reason_is_kept() -> None:
+def test_the_first_reason_is_kept() -> None:
     """A run ends once; what comes later does not change why."""
     lifetime = Lifetime(RunConfig())
     assert not lifetime.over.is_set()

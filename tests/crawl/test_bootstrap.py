@@ -176,6 +176,7 @@ def make_good(stages: Stages) -> None:
 
 async def crawl(stages: Stages, until: float, *, new: int) -> None:
     """Count ten queries a second until then, each of which brings ``new`` infohashes."""
+    await trio.lowlevel.checkpoint()
     while trio.current_time() < until:
         await trio.sleep(1)
         make_good(stages)
