@@ -146,22 +146,31 @@ KEYS = (
     b"id target info_hash nodes nodes6 values token port implied_port seed noseed scrape want samples "
     b"interval num"
 ).split()
-BODIES = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6)
+BODIES = st.builds(
+    dict.__or__,
+    st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6),
+    st.sampled_from([{}, {b"id": THEIR_ID}, {b"id": OTHER_ID}, {b"id": OUR_ID}]),
+)
+TIDS = st.one_of(st.just(b"TID4"), st.just(b"TID4"), st.binary(max_size=40))
+EXTRAS = {b"ip": VALUES, b"ro": VALUES, b"v": VALUES}
 METHODS = [b"ping", b"find_node", b"get_peers", b"announce_peer", b"sample_infohashes", b"vote"]
-MESSAGES = st.fixed_dictionaries(
-    {
-        b"t": st.one_of(st.just(b"TID4"), st.binary(max_size=40)),
-        b"y": st.sampled_from([b"q", b"r", b"e", b"x"]),
-    },
-    optional={
-        b"q": st.one_of(st.sampled_from(METHODS), VALUES),
-        b"a": st.one_of(BODIES, VALUES),
-        b"r": st.one_of(BODIES, VALUES),
-        b"e": st.one_of(st.tuples(st.integers(0, 300), st.binary(max_size=9)).map(list), VALUES),
-        b"ip": VALUES,
-        b"ro": VALUES,
-        b"v": VALUES,
-    },
+QUERIES = st.fixed_dictionaries(
+    {b"t": TIDS, b"y": st.just(b"q"), b"q": st.sampled_from(METHODS), b"a": BODIES}, optional=EXTRAS
+)
+RESPONSES = st.fixed_dictionaries({b"t": TIDS, b"y": st.just(b"r"), b"r": BODIES}, optional=EXTRAS)
+MESSAGES = st.one_of(
+    QUERIES,
+    RESPONSES,
+    st.fixed_dictionaries(
+        {b"t": TIDS, b"y": st.sampled_from([b"q", b"r", b"e", b"x"])},
+        optional={
+            b"q": st.one_of(st.sampled_from(METHODS), VALUES),
+            b"a": st.one_of(BODIES, VALUES),
+            b"r": st.one_of(BODIES, VALUES),
+            b"e": st.one_of(st.tuples(st.integers(0, 300), st.binary(max_size=9)).map(list), VALUES),
+            **EXTRAS,
+        },
+    ),
 )
 
 
@@ -186,7 +195,7 @@ DATAGRAMS = st.one_of(
 def test_no_datagram_raises_and_each_is_accounted_for(
     datagrams: list[tuple[bytes, Address]], allow_private: bool
 ) -> None:
-    """Any bytes from anywhere are a query, an answer, a refusal or a counted drop; pings are answered after."""
+    """Any bytes from anywhere are a query, an answer, a refusal or a counted drop, and we live on."""
     ours = make(allow_private=allow_private)
     for number, (data, source) in enumerate(datagrams):
         tid = ask(ours, source if source[1] else THEIRS, float(number))
