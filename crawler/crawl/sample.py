@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _METHOD = b"sample_infohashes"
 _LONGEST_INTERVAL = 21600
 _MAX_BLAMED = 50_000
+_PATIENCE = 64
+"""So many contacts that must wait are passed over in one batch: a flood in one network is no endless loop."""
 _PROVED = {Standing.GIVES, Standing.MUTE}
 
 
@@ -108,7 +110,8 @@ class Sampler:
         fill = self._endpoint.template(_METHOD).fill
         frontier.wake(now)
         queries: list[tuple[bytes, Address]] = []
-        while len(queries) < count:
+        patience = _PATIENCE + count
+        while patience and len(queries) < count:
             contact = frontier.take()
             if contact is None:
                 break
@@ -116,9 +119,11 @@ class Sampler:
             wait = budget.hold(address, now)
             if wait:
                 frontier.postponed(contact, now + wait)
+                patience -= 1
                 continue
             if contact.standing not in _PROVED and not self._rumours.allows(address[:-2], now):
                 frontier.failed(contact, now)
+                patience -= 1
                 continue
             where = unpack_address(address)
             tid = node.open_query(where, address, _METHOD, self, contact, now)

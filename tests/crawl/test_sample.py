@@ -41,7 +41,8 @@ async def settled(stages: Stages, *nodes: ScriptedNode, seconds: float = 1.0) ->
             await nursery.start(stages.endpoint.run)
             for node in nodes:
                 nursery.start_soon(node.run)
-            stages.sample()
+            for _ in range(10):
+                stages.sample()
 
 
 async def test_samples_become_one_record(autojump_clock: MockClock) -> None:
@@ -288,6 +289,23 @@ async def test_a_flood_in_one_network_does_not_stop_the_rest(autojump_clock: Moc
 
     assert len(node.heard) == 1
     assert stages.sampler.counters.asked == 6
+
+
+def test_a_flood_costs_little_time_at_once() -> None:
+    """However many contacts of one network must wait, a batch looks at a bounded number of them."""
+    stages = Stages.joined()
+    flood = [
+        (number.to_bytes(2, "big") * 10, pack_address((f"127.8.0.{1 + number % 250}", 2000 + number // 250)))
+        for number in range(5000)
+    ]
+    stages.sampler.learn(flood)
+    stages.sampler.next_queries(100, 0.0)
+    assert stages.frontier.ready >= 4500
+
+    elsewhere = [(bytes([n]) * 20, pack_address((f"127.9.{n}.1", 2000))) for n in range(200)]
+    stages.sampler.learn(elsewhere)
+    asked = [address for at in range(1, 100) for _, address in stages.sampler.next_queries(100, at / 100)]
+    assert sum(host.startswith("127.9.") for host, _ in asked) == 200
 
 
 async def test_a_changed_id_is_followed(autojump_clock: MockClock) -> None:
