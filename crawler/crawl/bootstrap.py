@@ -177,13 +177,14 @@ class Bootstrap:
             for host in self._hosts:
                 nursery.start_soon(self._ask_host, host, ask)
         answered = counters.seeds_answered - answered_before
-        self._on_event(
-            "bootstrap.seeded",
-            family=self._endpoint.node.family.name,
-            reason=reason,
-            asked=len(asked),
-            answered=answered,
-        )
+        if asked:
+            self._on_event(
+                "bootstrap.seeded",
+                family=self._endpoint.node.family.name,
+                reason=reason,
+                asked=len(asked),
+                answered=answered,
+            )
         if answered:
             await self._look_around()
 

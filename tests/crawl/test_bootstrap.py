@@ -101,6 +101,14 @@ async def test_saved_nodes_are_asked_too(autojump_clock: MockClock) -> None:
     assert stages.events[0][1]["asked"] == 16
 
 
+async def test_nobody_to_ask_is_no_news(autojump_clock: MockClock) -> None:
+    """A family that knows nobody is not reported on every half minute."""
+    stages = Stages.joined()
+    await run_for(stages, 300, bootstrap(stages).run)
+
+    assert stages.events == []
+
+
 async def test_a_lost_datagram_is_not_the_end(autojump_clock: MockClock) -> None:
     """A seed that does not answer is asked a second time, and no third time in one seeding."""
     stages = Stages.joined()
