@@ -12,6 +12,7 @@ import errno
 import gc
 import random
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ from crawler.sinks.base import ReaderGoneError, SinkError
 from crawler.sinks.jsonl import JsonlSink
 from crawler.state import StateDirectory
 from crawler.station import FamilyParts, Shared, Station
-from crawler.wire.compact import Family, format_address, pack_address
+from crawler.wire.compact import Family, format_address, is_global, pack_address
 from crawler.wire.ids import ID_BYTES, random_id
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 _CHANNEL_BATCHES = 64
 _HEARTBEAT = 5.0
 _LIVE_LINE = 0.5
+_LONGEST_REST = 2 * 86400.0
 _LAST_ANSWERS = 1.0
 _GC_THRESHOLDS = (100_000, 20, 50)
 _TROUBLE = {
@@ -346,10 +348,21 @@ def _family_parts(
             if isinstance(node, bytes) and len(node) == family.address_bytes
         ]
         try:
-            ledger.restore(frontier, state.load(f"ledger.{name}"), wall_minus_now)
+            ledger.restore(
+                frontier,
+                state.load(f"ledger.{name}"),
+                wall_minus_now,
+                admits=partial(_may_restore, family, private=shared.config.network.allow_private),
+                latest=trio.current_time() + _LONGEST_REST,
+            )
         except ledger.LedgerFormError as error:
             state.discard(f"ledger.{name}", str(error))
     return FamilyParts(family, frontier, RumourGuard(shared.config.rumours), saved)
+
+
+def _may_restore(family: Family, address: bytes, *, private: bool) -> bool:
+    """Whether a saved contact fits this run; an earlier one may have been let into a private network."""
+    return len(address) == family.address_bytes and (private or is_global(address))
 
 
 def _say(logger: Any) -> Callable[..., None]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from crawler.crawl.frontier import Contact, Phase, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from crawler.crawl.frontier import Frontier
 
@@ -32,8 +32,22 @@ def to_pieces(frontier: Frontier, wall_minus_now: float) -> Iterator[list[list[A
         yield [_row(contact, wall_minus_now) for contact in contacts[start : start + PIECE]]
 
 
-def restore(frontier: Frontier, pieces: Iterable[Any], wall_minus_now: float) -> None:
+def restore(
+    frontier: Frontier,
+    pieces: Iterable[Any],
+    wall_minus_now: float,
+    *,
+    admits: Callable[[bytes], bool] = lambda _address: True,
+    latest: float = math.inf,
+) -> None:
     """Put saved rows back into ``frontier``.
+
+    Args:
+        frontier: takes the contacts.
+        pieces: as :func:`to_pieces` made them.
+        wall_minus_now: turns epoch seconds into the frontier's time.
+        admits: whether a compact address may be contacted in this run; others are left out.
+        latest: no contact waits beyond this, whatever a wrong clock once said.
 
     Raises:
         LedgerFormError: at the first row that makes no sense; those before it are restored.
@@ -41,7 +55,10 @@ def restore(frontier: Frontier, pieces: Iterable[Any], wall_minus_now: float) ->
     for piece in pieces:
         try:
             for row in piece:
-                frontier.restore(_contact(row, wall_minus_now))
+                contact = _contact(row, wall_minus_now)
+                contact.due = min(contact.due, latest)
+                if admits(contact.address):
+                    frontier.restore(contact)
         except (TypeError, ValueError, OverflowError) as error:
             raise LedgerFormError(f"a row is malformed: {error}") from error
 

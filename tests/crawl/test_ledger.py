@@ -172,3 +172,17 @@ def test_junk_is_the_one_error_or_a_sane_ledger(pieces: list[Any], wall_minus_no
         ledger.restore(ours, pieces, wall_minus_now)
     latest = max((contact.due for contact in ours), default=0.0)
     assert take_all(ours, max(latest, 0.0) + 1.0) == {contact.address for contact in ours}
+
+
+def test_what_does_not_fit_this_run_is_left_out() -> None:
+    """A contact that may not be contacted now is not restored, and nobody rests beyond the latest time."""
+    rows = [
+        [b"\x7f\0\0\1\x1a\xe1", b"i" * 20, int(Standing.GIVES), 5000.0, 1, 1, 0],
+        [b"\x2d\x0a\0\1\x1a\xe1", b"j" * 20, int(Standing.GIVES), 1e15, 1, 1, 0],
+    ]
+    frontier = Frontier(FrontierConfig(), random.Random(1))
+
+    ledger.restore(frontier, [rows], 0.0, admits=lambda address: address[0] != 0x7F, latest=9000.0)
+
+    assert [contact.address for contact in frontier] == [b"\x2d\x0a\0\1\x1a\xe1"]
+    assert [contact.due for contact in frontier] == [9000.0]
