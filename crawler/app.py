@@ -1,12 +1,13 @@
 """The life of a run: sockets, stages and sink in one nursery, from the first datagram to the last line.
 
-End: the stages that ask are cancelled first, while answers still come in; then the outlet and the sink are
-drained and the state is saved. A crash of our own code leaves by the nursery.
+End (duration over, SIGINT, SIGTERM, reader gone): asking stops, answers on their way are awaited a moment,
+outlet and sink are drained, the state is saved. A crash of our own code leaves by the nursery.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+import contextlib
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
@@ -52,13 +53,20 @@ async def run(
     """
     logger = structlog.get_logger()
     sender, receiver = trio.open_memory_channel[list[Record]](_CHANNEL_BATCHES)
-    assembled = building.assemble(config, sender, open_socket, _say(logger))
-    try:
+    with contextlib.ExitStack() as opened:
+
+        def open_and_keep(listen: str, network: NetworkConfig) -> DatagramSocket:
+            socket = open_socket(listen, network)
+            opened.callback(socket.close)
+            return socket
+
+        assembled = building.assemble(config, sender, open_and_keep, _say(logger), opened)
         async with trio.open_nursery() as nursery:
             await _run(assembled, nursery, receiver, logger)
             nursery.cancel_scope.cancel()
-    finally:
-        assembled.sink.close()
+    lost = assembled.shared.outlet.lines_held
+    if lost:
+        logger.warning("crawler.lines_not_written", lines=lost)
     logger.info("crawler.stopped", reason=assembled.lifetime.reason, **assembled.status())
     return 0
 
@@ -80,11 +88,11 @@ async def _run(
     nursery.start_soon(lifetime.watch_clock)
     nursery.start_soon(_report, run, logger, name="status")
     if run.state is not None:
-        nursery.start_soon(_keep_state, run, logger, name="state")
+        nursery.start_soon(_keep_state, run, run.state, logger, name="state")
         nursery.start_soon(_beat, run.state, name="heartbeat")
     await lifetime.over.wait()
     logger.info("crawler.stopping", reason=lifetime.reason)
-    await _drain(run)
+    await _drain(run, logger)
 
 
 async def _ask(run: Run) -> None:
@@ -110,17 +118,19 @@ async def _write(run: Run, receiver: trio.MemoryReceiveChannel[list[Record]]) ->
         run.sink_done.set()
 
 
-async def _drain(run: Run) -> None:
+async def _drain(run: Run, logger: Any) -> None:
     """Ask no more; let in what is on its way, write it, save the state."""
     run.asking.cancel()
     with trio.move_on_after(run.shared.config.run.drain_timeout):
         with trio.move_on_after(_LAST_ANSWERS):
             while any(len(station.node.transactions) for station in run.stations):  # noqa: ASYNC110 - they know no Event
                 await trio.sleep(0.05)
-        await run.shared.outlet.finish()
-        await run.sink_done.wait()
-        if run.state is not None:
-            await building.save_state(run, run.state)
+        async with trio.open_nursery() as nursery:
+            # Not after the output, which may be waiting for a disk that is full.
+            if run.state is not None:
+                nursery.start_soon(_save_state, run, run.state, logger)
+            await run.shared.outlet.finish()
+            await run.sink_done.wait()
 
 
 async def _report(run: Run, logger: Any) -> None:
@@ -141,17 +151,23 @@ async def _report(run: Run, logger: Any) -> None:
 
 async def _beat(state: StateDirectory) -> None:
     while True:
-        state.beat()
+        # Whoever checks our health notices a heart that stopped; the crawl need not.
+        with contextlib.suppress(OSError):
+            state.beat()
         await trio.sleep(_HEARTBEAT)
 
 
-async def _keep_state(run: Run, logger: Any) -> None:
+async def _keep_state(run: Run, state: StateDirectory, logger: Any) -> None:
     while True:
         await trio.sleep(run.shared.config.state.save_interval)
-        try:
-            await building.save_state(run, cast("StateDirectory", run.state))
-        except OSError as error:
-            logger.warning("state.not_saved", problem=str(error))
+        await _save_state(run, state, logger)
+
+
+async def _save_state(run: Run, state: StateDirectory, logger: Any) -> None:
+    try:
+        await building.save_state(run, state)
+    except OSError as error:
+        logger.warning("state.not_saved", problem=str(error))
 
 
 def _say(logger: Any) -> Callable[..., None]:

@@ -10,6 +10,7 @@ import errno
 import gc
 import random
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +35,11 @@ from crawler.sinks.base import SinkError
 from crawler.sinks.jsonl import JsonlSink
 from crawler.state import StateDirectory
 from crawler.station import FamilyParts, Shared, Station
-from crawler.wire.compact import Family
+from crawler.wire.compact import Family, is_global
 from crawler.wire.ids import ID_BYTES, random_id
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable
 
     from crawler.config import Config
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from crawler.net.udp import NetworkConfig
     from crawler.records import Record
 
+_LONGEST_REST = 2 * 86400.0
 _GC_THRESHOLDS = (100_000, 20, 50)
 _NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 
@@ -93,6 +96,7 @@ async def save_state(run: Run, state: StateDirectory) -> None:
     Raises:
         OSError: the disk does not take it.
     """
+    run.clock.set()
     now = trio.current_time()
     ids = {station.listen: station.node.id for station in run.stations}
     await state.save("ids", [ids])
@@ -114,6 +118,7 @@ def assemble(
     channel: trio.MemorySendChannel[list[Record]],
     open_socket: Callable[[str, NetworkConfig], DatagramSocket],
     on_event: Callable[..., None],
+    opened: contextlib.ExitStack,
 ) -> Run:
     """Open everything and join it.
 
@@ -122,6 +127,7 @@ def assemble(
         channel: to the sink.
         open_socket: opens the socket for one listen address.
         on_event: is told of what people should know, for the log.
+        opened: closes what was opened.
 
     Raises:
         ConfigError: something cannot be opened.
@@ -130,7 +136,9 @@ def assemble(
     clock.set()
     state = _open_state(config, on_event)
     sink = _open_sink(config, on_event)
-    shared = _share(config, Outlet(config.outlet, channel, clock), on_event)
+    opened.callback(sink.close)
+    outlet = Outlet(config.outlet, channel, clock, lambda: sink.statistics().lines_written)
+    shared = _share(config, outlet, on_event)
     families: dict[Family, FamilyParts] = {}
     stations = _build_stations(shared, families, state, open_socket, clock.offset)
     lookups = _build_lookups(shared, stations)
@@ -200,7 +208,8 @@ def _build_stations(
         family = Family.IPV6 if ":" in socket.local[0] else Family.IPV4
         if family not in families:
             families[family] = _family_parts(shared, family, state, wall_minus_now)
-        node_id = ids.get(listen) or random_id(shared.secure_rng)
+        # The same address is there twice when port 0 picks one each; an id has only one home.
+        node_id = ids.pop(listen, None) or random_id(shared.secure_rng)
         stations.append(Station(shared, families[family], listen, socket, node_id))
     return stations
 
@@ -248,7 +257,7 @@ def _open_sockets(
             opened.append((listen, open_socket(listen, config)))
         except OSError as error:
             if error.errno not in _NO_SUCH_FAMILY or len(config.listen) == 1:
-                raise ConfigError(f"cannot listen on {listen}: {error.strerror}") from error
+                raise ConfigError(f"cannot listen on {listen}: {error.strerror or error}") from error
             on_event("crawler.address_not_available", address=listen, problem=error.strerror)
     if not opened:
         raise ConfigError(f"cannot listen on any of {', '.join(config.listen)}")
@@ -267,7 +276,11 @@ def _open_state(config: Config, on_event: Callable[..., None]) -> StateDirectory
 def _saved_ids(state: StateDirectory | None) -> dict[str, bytes]:
     pieces = state.load("ids") if state is not None else []
     ids = pieces[0] if pieces and isinstance(pieces[0], dict) else {}
-    return {listen: bytes(node_id) for listen, node_id in ids.items() if len(node_id) == ID_BYTES}
+    return {
+        listen: node_id
+        for listen, node_id in ids.items()
+        if isinstance(node_id, bytes) and len(node_id) == ID_BYTES
+    }
 
 
 def _family_parts(
@@ -277,9 +290,26 @@ def _family_parts(
     saved: list[bytes] = []
     if state is not None:
         name = family.name.lower()
-        saved = [bytes(node) for piece in state.load(f"nodes.{name}") for node in piece]
+        saved = [
+            node
+            for piece in state.load(f"nodes.{name}")
+            if isinstance(piece, list)
+            for node in piece
+            if isinstance(node, bytes) and len(node) == family.address_bytes
+        ]
         try:
-            ledger.restore(frontier, state.load(f"ledger.{name}"), wall_minus_now)
+            ledger.restore(
+                frontier,
+                state.load(f"ledger.{name}"),
+                wall_minus_now,
+                admits=partial(_may_restore, family, private=shared.config.network.allow_private),
+                latest=trio.current_time() + _LONGEST_REST,
+            )
         except ledger.LedgerFormError as error:
             state.discard(f"ledger.{name}", str(error))
     return FamilyParts(family, frontier, RumourGuard(shared.config.rumours), saved)
+
+
+def _may_restore(family: Family, address: bytes, *, private: bool) -> bool:
+    """Whether a saved contact fits this run; an earlier one may have been let into a private network."""
+    return len(address) == family.address_bytes and (private or is_global(address))

@@ -55,6 +55,7 @@ class StateDirectory:
         path.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._on_event = on_event
+        self._saving = trio.Lock()
 
     def load(self, name: str) -> list[Any]:
         """Return the pieces saved as ``name``; none when there is no such file or it is damaged."""
@@ -70,9 +71,15 @@ class StateDirectory:
     async def save(self, name: str, pieces: Iterable[Any]) -> None:
         """Replace what is saved as ``name``; ``pieces`` are of what msgpack knows, each encoded by itself.
 
+        One save waits for the other: the last one, at exit, may come in the midst of the periodic one.
+
         Raises:
             OSError: when the disk does not take it; the old file stays.
         """
+        async with self._saving:
+            await self._save(name, pieces)
+
+    async def _save(self, name: str, pieces: Iterable[Any]) -> None:
         aside = self._path / (name + ".new")
         encode = msgspec.msgpack.Encoder().encode
         checksum = 0

@@ -73,6 +73,7 @@ class Shared:
     secure_rng: Random
     on_event: Callable[..., None]
     tables: dict[Family, RoutingTable] = attrs.field(factory=dict)
+    samplers: dict[Family, Sampler] = attrs.field(factory=dict)
 
 
 class Station:
@@ -83,9 +84,7 @@ class Station:
     ) -> None:
         """Build everything; nothing is sent yet. ``listen`` is the address that the socket was asked for."""
         config = shared.config
-        self.listen = listen
-        self.shared = shared
-        self.parts = parts
+        self.listen, self.shared, self.parts = listen, shared, parts
         self.node = _build_node(shared, parts.family, node_id)
         self.endpoint = Endpoint(
             self.node,
@@ -106,6 +105,7 @@ class Station:
             outlet=shared.outlet,
             rng=shared.rng,
         )
+        shared.samplers.setdefault(parts.family, self.sampler)
         self.explorer = Explorer(config.explore, self.endpoint, self.sampler, shared.rng)
         self.sampler.on_answer = self.explorer.met
         self.pace = Pace(
@@ -123,6 +123,7 @@ class Station:
             seeds=Seeds(config.network.bootstrap, parts.saved_nodes),
             sampler=self.sampler,
             pace=self.pace,
+            others=shared.samplers,
             rng=shared.rng,
             on_event=shared.on_event,
         )

@@ -25,7 +25,7 @@ def collect(run: Run, now: float) -> dict[str, Any]:
         **_sampling(run, now),
         **_locating(run),
         "lines_written": sink_counts.lines_written,
-        "lines_held": sink_counts.lines_held + run.shared.outlet.lines_waiting,
+        "lines_held": run.shared.outlet.lines_held,
         "held_back": dict(run.shared.budget.held_back),
         "dropped": _drops(run),
         **({} if run.fetching is None else {"fetch": _fetch(run.fetching)}),

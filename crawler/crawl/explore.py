@@ -17,7 +17,6 @@ from crawler.dht.events import Answered
 from crawler.settings import setting
 from crawler.wire.compact import split_nodes, unpack_address
 from crawler.wire.ids import random_id_near
-from crawler.wire.krpc import QueryTemplate
 
 if TYPE_CHECKING:
     from random import Random
@@ -60,25 +59,32 @@ class Explorer:
         self._endpoint = endpoint
         self._sampler = sampler
         self._rng = rng
-        self._known: deque[tuple[float, bytes, bytes]] = deque(maxlen=config.max_known)
+        self._known: deque[tuple[float, bytes, bytes]] = deque()
+        self._queued: set[bytes] = set()
         self._worth = 1.0
         self._allowance = 0.0
         self._refilled = 0.0
 
     def met(self, node_id: bytes, address: bytes, now: float) -> None:
-        """The node at compact ``address`` has just answered."""
+        """The node at compact ``address`` has just answered; it is queued once, however often it answers."""
+        if address in self._queued:
+            return
+        if len(self._known) >= self._config.max_known:
+            self._queued.remove(self._known.popleft()[2])
+        self._queued.add(address)
         self._known.append((now + self._config.rest, node_id, address))
 
     def next_queries(self, count: int, rate: float, now: float) -> list[tuple[bytes, Address]]:
         """Return up to ``count`` queries, as many as exploring is worth at an overall ``rate`` per second."""
         self._refill(rate, now)
         node, budget = self._endpoint.node, self._endpoint.budget
-        fill = QueryTemplate(_METHOD, node.id).fill
+        fill = self._endpoint.template(_METHOD).fill
         queries: list[tuple[bytes, Address]] = []
         for _ in range(min(count, int(self._allowance))):
             if not self._known or self._known[0][0] > now:
                 break
             _, node_id, address = self._known.popleft()
+            self._queued.remove(address)
             if budget.hold(address, now):
                 self.met(node_id, address, now)
                 continue

@@ -6,13 +6,15 @@ named, a little. Rules that nothing else may break:
 * A node that told its `interval` is not asked again before that is over, across restarts too.
 * A node that does not speak BEP 51 (no `samples` in its answer, or an error) is not asked for samples again
   until it may have been replaced by another one, a day later by default.
-* An address known by rumour only is contacted once, and once more only if several nodes name it: whoever
-  names a victim again and again gains a datagram or two.
+* An address known by rumour only is contacted once, and once more only if it is named again; then it rests
+  for hours, each time longer: whoever names a victim again and again gains a datagram or two.
 * Fresh nodes are taken cell by cell around the key space, so that a sweep covers all of it and a flood of
   fake neighbours spoils one cell in 256.
 
-The ledger is bounded. When it is full, the contact that went silent longest ago makes room; if none did, the
-newcomer is dropped and counted. Nodes that rest are never dropped: forgetting one would mean asking it again.
+The ledger is bounded. When it is full, the silent contact that first went silent longest ago makes room; if
+nobody is silent, the newcomer is dropped and counted. Nodes that rest are never dropped: forgetting one would
+mean asking it again. A contact whose place in a queue went stale (it was vouched for, claimed, forgotten, or
+answered late) is passed over there; when most places are stale, the queues are made anew.
 """
 
 from __future__ import annotations
@@ -89,6 +91,7 @@ class Phase(enum.IntEnum):
     ASKED = 1
     WAITING = 2
     GONE = 3
+    CLAIMED = 4
 
 
 @attrs.define(eq=False)
@@ -99,7 +102,7 @@ class Contact:
         address: compact address, the key.
         id: the 20-byte id that a rumour gave it, or its own once it answered.
         standing: what its answers showed.
-        phase: ready to be asked, asked, or waiting until `due`.
+        phase: ready to be asked, asked, waiting until `due`, claimed by a lookup, or forgotten.
         due: when it may be asked again, in seconds.
         num: how many infohashes it said it stores; 0 when unknown.
         named: 1, or 2 when it was named again since.
@@ -159,6 +162,7 @@ class Frontier:
         self._chosen_for = 0
         self._wheel: Wheel[Contact] = Wheel()
         self._forgettable: deque[Contact] = deque()
+        self._stale = 0
         self._dropped_full = 0
         self._evicted_silent = 0
 
@@ -175,7 +179,7 @@ class Frontier:
     @property
     def ready(self) -> int:
         """How many contacts could be asked now."""
-        return sum(len(ring) for ring in self._rings)
+        return sum(len(ring) for ring in self._rings) - self._stale
 
     def heard(self, addresses: Sequence[bytes], *, vouched: bool = False) -> list[bytes]:
         """Count rumours of nodes, by compact address; return the addresses that are not in the ledger.
@@ -190,9 +194,8 @@ class Frontier:
         return [address for address in addresses if address not in contacts]
 
     def add(self, node_id: bytes, address: bytes, *, vouched: bool = False) -> Contact | None:
-        """Take a node that is not in the ledger yet; None, and a count, when there is no room for it."""
-        if len(self._contacts) >= self._config.capacity and not self._forget_one():
-            self._dropped_full += 1
+        """Take a node; None when it is in the ledger already, and, with a count, when there is no room."""
+        if address in self._contacts or not self._has_room():
             return None
         contact = Contact(address, node_id, Standing.VOUCHED if vouched else Standing.UNTRIED)
         self._contacts[address] = contact
@@ -202,7 +205,7 @@ class Frontier:
 
     def restore(self, contact: Contact) -> None:
         """Take back a contact from an earlier run; until its `due` it is left alone."""
-        if contact.address in self._contacts or len(self._contacts) >= self._config.capacity:
+        if contact.address in self._contacts or not self._has_room():
             return
         self._contacts[contact.address] = contact
         if contact.named == 1:
@@ -233,9 +236,12 @@ class Frontier:
             if contact.phase is Phase.READY and self._rings[contact.standing] is ring:
                 contact.phase = Phase.ASKED
                 return contact
+            self._stale -= 1
 
     def gave(self, contact: Contact, new: int, num: int, interval: float, now: float) -> None:
         """``contact`` gave samples, ``new`` of them unknown, and stated ``num`` and ``interval`` (s)."""
+        if contact.phase is not Phase.ASKED and not self._take_back(contact):
+            return
         self._learn(contact.standing, new)
         contact.standing = Standing.GIVES
         contact.num = num
@@ -244,13 +250,20 @@ class Frontier:
 
     def muted(self, contact: Contact, now: float) -> None:
         """``contact`` answered, but without samples: it does not speak BEP 51."""
+        if contact.phase is not Phase.ASKED and not self._take_back(contact):
+            return
         self._learn(contact.standing, 0)
         contact.standing = Standing.MUTE
         contact.failures = 0
         self._wait(contact, now + self._config.mute_rest)
 
     def failed(self, contact: Contact, now: float) -> None:
-        """``contact`` did not answer: one retry where it pays, then a long rest."""
+        """``contact`` did not answer: one retry where it pays, then a long rest.
+
+        Nothing changes when it was settled meanwhile: an earlier query to it was answered late.
+        """
+        if contact.phase is not Phase.ASKED:
+            return
         self._learn(contact.standing, 0)
         contact.failures += 1
         config = self._config
@@ -275,18 +288,27 @@ class Frontier:
             return True
         if contact.phase is not Phase.READY or contact.standing not in _NEVER_ASKED:
             return False
-        contact.phase = Phase.ASKED
+        contact.phase = Phase.CLAIMED
+        self._went_stale()
         return True
 
-    def release(self, address: bytes, now: float, *, answered: bool) -> None:
-        """Tell what came of the query for which ``address`` was claimed."""
+    def release(self, address: bytes, now: float, *, answered: bool | None) -> None:
+        """Tell what came of the query for which ``address`` was claimed; None: nobody waited for it.
+
+        An answer that nobody waited for may have been lost or not, so the node has one try left.
+        """
         contact = self._contacts.get(address)
-        if contact is None or contact.phase is not Phase.ASKED or contact.standing not in _NEVER_ASKED:
+        if contact is None or contact.phase is not Phase.CLAIMED:
             return
         if answered:
             contact.standing = Standing.VOUCHED
             self._ready(contact)
+        elif answered is None:
+            contact.standing = Standing.SILENT
+            contact.failures = 1
+            self._wait(contact, now + self._config.retry_after)
         else:
+            contact.phase = Phase.ASKED
             self.failed(contact, now)
 
     def postponed(self, contact: Contact, until: float) -> None:
@@ -294,10 +316,14 @@ class Frontier:
         self._wait(contact, until)
 
     def pardoned(self, contact: Contact) -> None:
-        """The silence of ``contact`` was ours (no uplink): it is ready again as if it had not been asked."""
-        if contact.phase is Phase.WAITING:
-            contact.failures = max(contact.failures - 1, 0)
-            contact.standing = Standing.GIVES if contact.num else Standing.VOUCHED
+        """The silence of ``contact`` was ours (no uplink): it is ready again as if it had not been asked.
+
+        Nothing changes when it has answered since.
+        """
+        if contact.phase is Phase.WAITING and contact.failures:
+            contact.failures -= 1
+            if contact.standing is Standing.SILENT:
+                contact.standing = Standing.GIVES if contact.num else Standing.VOUCHED
             self._ready(contact)
 
     def statistics(self) -> FrontierStatistics:
@@ -332,9 +358,9 @@ class Frontier:
             contact = self._contacts[address]
             contact.named = 2
             if vouched and contact.standing is Standing.UNTRIED and contact.phase is Phase.READY:
-                # Its place in the untried ring goes stale; take() passes over it.
                 contact.standing = Standing.VOUCHED
                 self._ready(contact)
+                self._went_stale()
         self._named_once.difference_update(addresses)
 
     def _ready(self, contact: Contact) -> None:
@@ -354,15 +380,55 @@ class Frontier:
             contact.listed = True
             self._forgettable.append(contact)
 
+    def _has_room(self) -> bool:
+        """Whether one more contact may enter, after another was forgotten if need be; counts if not."""
+        if len(self._contacts) < self._config.capacity or self._forget_one():
+            return True
+        self._dropped_full += 1
+        return False
+
     def _forget_one(self) -> bool:
-        """Drop the contact that went silent longest ago; False when none is silent."""
+        """Drop the silent contact that first went silent longest ago; False when none is silent."""
         while self._forgettable:
             contact = self._forgettable.popleft()
             contact.listed = False
-            if contact.standing is Standing.SILENT and contact.phase is Phase.WAITING:
+            if contact.standing is Standing.SILENT and contact.phase in {Phase.WAITING, Phase.READY}:
                 del self._contacts[contact.address]
                 self._named_once.discard(contact.address)
-                contact.phase = Phase.GONE
+                self._leave(contact)
                 self._evicted_silent += 1
                 return True
         return False
+
+    def _take_back(self, contact: Contact) -> bool:
+        """Make ``contact``, which answered late, as if it were asked; False when there is no room for it.
+
+        It may have been queued again by then, or forgotten, or even named anew under another contact.
+        """
+        if contact.phase is Phase.READY:
+            contact.phase = Phase.ASKED
+            self._went_stale()
+        elif contact.phase is Phase.GONE:
+            namesake = self._contacts.get(contact.address)
+            if namesake is not None:
+                self._leave(namesake)
+            elif not self._has_room():
+                return False
+            self._contacts[contact.address] = contact
+        return True
+
+    def _leave(self, contact: Contact) -> None:
+        queued = contact.phase is Phase.READY
+        contact.phase = Phase.GONE
+        if queued:
+            self._went_stale()
+
+    def _went_stale(self) -> None:
+        """A contact has left the queue that it stands in; when most have, make the queues anew."""
+        self._stale += 1
+        if self._stale > len(self._contacts):
+            self._rings = [CellRing() for _ in Standing]
+            self._chosen, self._chosen_for, self._stale = self._rings[0], 0, 0
+            for contact in self._contacts.values():
+                if contact.phase is Phase.READY:
+                    self._ready(contact)

@@ -21,10 +21,9 @@ import attrs
 
 from crawler.crawl.lookup_queue import Wanted, Why
 from crawler.crawl.rings import Wheel
-from crawler.dht.events import Answered
+from crawler.dht.events import Answered, TimedOut
 from crawler.settings import setting
 from crawler.wire.compact import split_peers, unpack_address
-from crawler.wire.krpc import QueryTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -106,8 +105,6 @@ class Locator:
         self._turn: deque[_Giver] = deque()
         self._resting: Wheel[_Giver] = Wheel()
         self._waiting = 0
-        self._template: QueryTemplate | None = None
-        self._template_id = b""
 
     @property
     def waiting(self) -> int:
@@ -117,14 +114,14 @@ class Locator:
     def sampled(self, giver: bytes, infohashes: Iterable[bytes]) -> None:
         """The node at ``giver`` gave ``infohashes``, new to us: ask it for their peers when there is room."""
         owner = self._givers.get(giver)
-        if owner is None:
-            owner = self._givers[giver] = _Giver(giver)
-            self._turn.append(owner)
         for infohash in infohashes:
             self.counters.infohashes_in += 1
             if self._waiting >= self.config.max_waiting:
                 self.counters.dropped_waiting += 1
                 continue
+            if owner is None:
+                owner = self._givers[giver] = _Giver(giver)
+                self._turn.append(owner)
             owner.infohashes.append(infohash)
             self._waiting += 1
 
@@ -136,7 +133,7 @@ class Locator:
     def next_queries(self, count: int, now: float) -> list[tuple[bytes, Address]]:
         """Return up to ``count`` first questions to send now."""
         node, hold = self._endpoint.node, self._endpoint.budget.hold
-        fill = self._fresh_template().fill
+        fill = self._endpoint.template(_METHOD).fill
         self._turn.extend(self._resting.turn(now))
         queries: list[tuple[bytes, Address]] = []
         while self._turn and len(queries) < count:
@@ -160,6 +157,8 @@ class Locator:
     def settle(self, outcome: Outcome, now: float) -> None:
         """Take the outcome of a first question."""
         infohash: bytes = outcome.transaction.context
+        if outcome.transaction.late and type(outcome) is not TimedOut and not self._queue.withdraw(infohash):
+            return  # since the timeout a lookup has taken over
         self.counters.settled += 1
         nodes, why = b"", Why.UNKNOWN
         if type(outcome) is Answered:
@@ -180,11 +179,3 @@ class Locator:
         fit = [peer for peer in claimed if self._endpoint.may_contact(peer)]
         self.counters.peers_refused += len(claimed) - len(fit)
         return fit
-
-    def _fresh_template(self) -> QueryTemplate:
-        """The query template for our id, made anew when our id has changed."""
-        node_id = self._endpoint.node.id
-        if self._template is None or self._template_id != node_id:
-            self._template_id = node_id
-            self._template = QueryTemplate(_METHOD, node_id)
-        return self._template

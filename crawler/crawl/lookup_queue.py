@@ -76,6 +76,10 @@ class LookupQueue:
                 self.dropped += 1
                 self.on_drop(oldest)
 
+    def withdraw(self, infohash: bytes) -> bool:
+        """Let ``infohash`` wait no longer; returns whether it did, as one that nothing is known of yet."""
+        return self._queues[Why.UNKNOWN].pop(infohash, None) is not None
+
     def take(self, *, idle: bool) -> Wanted | None:
         """Return the next to look up; those of one node only when there is nothing else to do."""
         self._turn = Why.UNKNOWN if self._turn is Why.ALL_DEAD else Why.ALL_DEAD

@@ -132,14 +132,14 @@ class PeerLookups:
 
     async def run(self) -> None:
         """Run lookups as infohashes and budget allow, until cancelled."""
-        room = trio.CapacityLimiter(self._config.parallel_lookups)
+        room = trio.Semaphore(self._config.parallel_lookups)
         async with trio.open_nursery() as nursery:
             while True:
                 wanted = self._next()
                 if wanted is None:
                     await trio.sleep(_IDLE)
                     continue
-                await room.acquire_on_behalf_of(wanted)
+                await room.acquire()
                 nursery.start_soon(self._run_one, wanted, room, name="lookup")
 
     def _next(self) -> Wanted | None:
@@ -154,11 +154,11 @@ class PeerLookups:
         self._searchers.sort(key=lambda searcher: searcher in chosen.values())
         return list(chosen.values())
 
-    async def _run_one(self, wanted: Wanted, room: trio.CapacityLimiter) -> None:
+    async def _run_one(self, wanted: Wanted, room: trio.Semaphore) -> None:
         try:
             await self._look_up(wanted)
         finally:
-            room.release_on_behalf_of(wanted)
+            room.release()
 
     async def _look_up(self, wanted: Wanted) -> None:
         report = SwarmReport(wanted.infohash)

@@ -7,6 +7,7 @@ what still comes in is shed at the socket. A record that was taken is never drop
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crawler.records import MetadataFound, Record
+
+
+_SINK_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 @attrs.frozen
@@ -44,22 +48,35 @@ class Outlet:
         config: OutletConfig,
         channel: trio.MemorySendChannel[list[Record]],
         wall_clock: Callable[[float], float],
+        written: Callable[[], int],
     ) -> None:
-        """Send to ``channel``, which the outlet owns; ``wall_clock`` turns Trio's time into epoch seconds."""
+        """Send to ``channel``, which the outlet owns.
+
+        Args:
+            config: how much may wait.
+            channel: leads to the sink.
+            wall_clock: turns Trio's time into epoch seconds.
+            written: how many lines the sink has written.
+        """
         self.wall_clock = wall_clock
+        self.lines_in = 0
         self._config = config
         self._channel = channel
+        self._written = written
         self._waiting: list[Record] = []
-        self._lines_waiting = 0
         self._metadata = 0
         self._in_channel: deque[int] = deque()
+
+    @property
+    def lines_held(self) -> int:
+        """Lines taken but not written yet: here, in the channel, or in the sink."""
+        return self.lines_in - self._written()
 
     @property
     def full(self) -> bool:
         """Whether nothing more should be asked until the sink has caught up."""
         return (
-            self._lines_waiting >= self._config.max_waiting
-            or self.metadata_waiting >= self._config.max_metadata
+            self.lines_held >= self._config.max_waiting or self.metadata_waiting >= self._config.max_metadata
         )
 
     @property
@@ -73,17 +90,12 @@ class Outlet:
     @property
     def overfull(self) -> bool:
         """Whether even answers on their way can no longer be kept."""
-        return self._lines_waiting >= 2 * self._config.max_waiting
-
-    @property
-    def lines_waiting(self) -> int:
-        """Lines taken but not handed to the channel yet."""
-        return self._lines_waiting
+        return self.lines_held >= 2 * self._config.max_waiting
 
     def put(self, record: Record) -> None:
         """Take ``record``."""
         self._waiting.append(record)
-        self._lines_waiting += len(record)
+        self.lines_in += len(record)
 
     def put_metadata(self, record: MetadataFound) -> None:
         """Take ``record``, which may be large."""
@@ -92,22 +104,17 @@ class Outlet:
 
     def flush(self) -> None:
         """Hand what waits to the channel if it has room."""
-        if not self._waiting:
-            return
-        try:
-            self._channel.send_nowait(self._waiting)
-        except trio.WouldBlock:
-            return
-        # A batch without metadata counts too, or nobody could tell which ones the sink has taken.
-        self._in_channel.append(self._metadata)
-        self._waiting = []
-        self._lines_waiting = self._metadata = 0
+        if self._waiting:
+            with contextlib.suppress(trio.WouldBlock, *_SINK_GONE):
+                self._channel.send_nowait(self._waiting)
+                # A batch without metadata counts too, or nobody could tell which ones the sink has taken.
+                self._in_channel.append(self._metadata)
+                self._waiting = []
+                self._metadata = 0
 
     async def finish(self) -> None:
-        """Hand over the rest, waiting for room, and close the channel."""
-        try:
-            if self._waiting:
-                batch, self._waiting, self._lines_waiting = self._waiting, [], 0
+        """Hand over the rest, waiting for room, and close the channel; a sink that is gone is no error."""
+        with self._channel, contextlib.suppress(*_SINK_GONE):
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
                 await self._channel.send(batch)
-        finally:
-            self._channel.close()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from crawler.dht.events import PingWanted
 from crawler.net.limits import Bucket
 from crawler.settings import setting
 
@@ -48,6 +49,7 @@ class PaceConfig:
     )
 
 
+_PINGS = 8
 _PROBES = 20
 """So many unanswered queries in a row at least are needed to suspect the uplink."""
 
@@ -144,8 +146,10 @@ class Pace:
     def _pause(self, now: float, *, busy: bool) -> float:
         if busy:
             return self._config.tick
-        wait = self._endpoint.budget.wait(now)
-        return min(max(wait, self._config.tick), 5 * self._config.tick)
+        # Without a wait for the budget there was nobody to ask, or no room for what they would answer.
+        idle = 5 * self._config.tick
+        wait = self._endpoint.budget.wait(now) or idle
+        return min(max(wait, self._config.tick), idle)
 
     def _watch_uplink(self, now: float) -> None:
         endpoint = self._endpoint
@@ -162,4 +166,10 @@ class Pace:
         ):
             if not self.uplink_lost:
                 self._lost_at = now
+                self._probe(now)
             self.uplink_lost = True
+
+    def _probe(self, now: float) -> None:
+        """Let nodes that were good a moment ago be pinged: if they answer, the uplink is not to blame."""
+        for node in self._endpoint.node.table.good_nodes(now)[:_PINGS]:
+            self._endpoint.want_pings[node.address] = PingWanted(node.id, node.address)

@@ -21,7 +21,6 @@ from crawler.records import InfohashesFound
 from crawler.settings import setting
 from crawler.wire.compact import split_node_addresses, split_samples, unpack_address
 from crawler.wire.ids import ID_BYTES, random_id_near
-from crawler.wire.krpc import QueryTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +38,10 @@ if TYPE_CHECKING:
 _METHOD = b"sample_infohashes"
 _LONGEST_INTERVAL = 21600
 _MAX_BLAMED = 50_000
+_MAX_NODES = 32
+"""Nodes taken from one answer: honest ones name up to 20 (krpc.md §11 row 15), a lie could name thousands."""
+_PATIENCE = 64
+"""So many contacts that must wait are passed over in one batch: a flood in one network is no endless loop."""
 _PROVED = {Standing.GIVES, Standing.MUTE}
 
 
@@ -102,16 +105,15 @@ class Sampler:
         self._outlet = outlet
         self._rng = rng
         self._blamed: deque[Contact] = deque(maxlen=_MAX_BLAMED)
-        self._template_id = b""
-        self._template: QueryTemplate | None = None
 
     def next_queries(self, count: int, now: float) -> list[tuple[bytes, Address]]:
         """Return up to ``count`` queries to send now; fewer when nobody else may be asked."""
         frontier, budget, node = self.frontier, self._endpoint.budget, self._endpoint.node
-        fill = self._fresh_template().fill
+        fill = self._endpoint.template(_METHOD).fill
         frontier.wake(now)
         queries: list[tuple[bytes, Address]] = []
-        while len(queries) < count:
+        patience = _PATIENCE + count
+        while patience and len(queries) < count:
             contact = frontier.take()
             if contact is None:
                 break
@@ -119,9 +121,11 @@ class Sampler:
             wait = budget.hold(address, now)
             if wait:
                 frontier.postponed(contact, now + wait)
+                patience -= 1
                 continue
             if contact.standing not in _PROVED and not self._rumours.allows(address[:-2], now):
                 frontier.failed(contact, now)
+                patience -= 1
                 continue
             where = unpack_address(address)
             tid = node.open_query(where, address, _METHOD, self, contact, now)
@@ -154,7 +158,7 @@ class Sampler:
 
     def learn(self, nodes: list[tuple[bytes, bytes]], *, vouched: bool = False) -> int:
         """Take rumours of nodes that may be contacted into the frontier; returns how many are new."""
-        ids = {address: node_id for node_id, address in nodes}
+        ids = {address: node_id for node_id, address in nodes[:_MAX_NODES]}
         unknown = dict.fromkeys(self.frontier.heard(list(ids), vouched=vouched))
         return sum(self._add(ids[address], address, vouched=vouched) for address in unknown)
 
@@ -166,7 +170,7 @@ class Sampler:
 
     def _learn_blob(self, blob: bytes, *, vouched: bool) -> None:
         """As :meth:`learn` from an answer's `nodes`; the ids of nodes that we know are not even read."""
-        addresses = split_node_addresses(blob, self._family)
+        addresses = split_node_addresses(blob[: _MAX_NODES * self._family.node_bytes], self._family)
         for address in dict.fromkeys(self.frontier.heard(addresses, vouched=vouched)):
             at = addresses.index(address) * self._family.node_bytes
             self._add(blob[at : at + ID_BYTES], address, vouched=vouched)
@@ -213,14 +217,6 @@ class Sampler:
             return node_id
         depth = len(self.frontier).bit_length()
         return random_id_near(node_id, int(self._rng.random() * depth), self._rng)
-
-    def _fresh_template(self) -> QueryTemplate:
-        """The query template for our id, made anew when our id has changed."""
-        node_id = self._endpoint.node.id
-        if self._template is None or self._template_id != node_id:
-            self._template_id = node_id
-            self._template = QueryTemplate(_METHOD, node_id)
-        return self._template
 
 
 def _tell_nobody(_node_id: bytes, _address: bytes, _now: float) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _NO_PORTS = {b"\0\0", b"\0\1"}
 """Port 0 does not exist; port 1 is what broken clients say (krpc.md §11 row 16)."""
+_TRICKLE, _GATHER = 32, 0.005
+"""After a smaller batch than this, arrivals gather for so many seconds: a wake-up costs like ten of them."""
 _MULTICAST, _MULTICAST6 = 224, 0xFF
 _EXPIRY_TICK = 0.1
 _MAX_WANTED_PINGS = 256
@@ -107,6 +109,7 @@ class Endpoint:
     last_answer: float = float("-inf")
     want_pings: dict[bytes, PingWanted] = attrs.field(factory=dict)
     own_addresses: set[bytes] = attrs.field(factory=set)
+    _templates: dict[bytes, tuple[bytes, krpc.QueryTemplate]] = attrs.field(factory=dict, init=False)
 
     def may_contact(self, address: bytes) -> bool:
         """Whether compact ``address`` is one that we ever send to: no port 0 or 1, not private, not us."""
@@ -120,6 +123,14 @@ class Endpoint:
         if len(address) == Family.IPV4.address_bytes:
             return 0 < address[0] < _MULTICAST
         return address[0] != _MULTICAST6 and any(address[:-2])
+
+    def template(self, method: bytes) -> krpc.QueryTemplate:
+        """Return the template for queries of ``method`` that carry our id as it is now."""
+        node_id, template = self._templates.get(method, (b"", None))
+        if template is None or node_id != self.node.id:
+            template = krpc.QueryTemplate(method, self.node.id)
+            self._templates[method] = self.node.id, template
+        return template
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Pump datagrams until cancelled, then close the socket."""
@@ -222,6 +233,8 @@ class Endpoint:
             replies = node.take_replies()
             if replies:
                 self.socket.send_batch(replies)
+            if len(batch) < _TRICKLE:
+                await trio.sleep(_GATHER)
 
     async def _turn_timer(self) -> None:
         while True:

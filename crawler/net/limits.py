@@ -57,6 +57,10 @@ class LimitsConfig:
     )
 
 
+_LONGEST_DEBT = 5.0
+"""Seconds for which what has come in may keep us from asking: a flood stops us only while it lasts."""
+
+
 class Bucket:
     """One token bucket: ``rate`` tokens a second, at most ``depth`` saved up; may be overdrawn by a debt."""
 
@@ -68,11 +72,11 @@ class Bucket:
     def set_rate(self, rate: float, depth: float) -> None:
         """Change the rate from now on (a reload)."""
         self.rate = rate
-        self._span = max(depth, 1.0) / rate
+        self._depth = max(depth, 1.0)
 
     def available(self, now: float) -> float:
         """Tokens that may be taken at ``now``; negative while a debt is being paid off."""
-        return (self._span - max(self._full_at - now, 0.0)) * self.rate
+        return self._depth - max(self._full_at - now, 0.0) * self.rate
 
     def take(self, tokens: float, now: float) -> None:
         """Take ``tokens``, into debt if need be."""
@@ -102,16 +106,17 @@ class KeyedBuckets:
 
     def take(self, key: bytes, now: float) -> float:
         """Take a token from ``key`` and return 0, or return the seconds until it has one."""
-        if now - self._swapped > self._lifetime:
+        swap_at = self._swapped + self._lifetime
+        if now >= swap_at:
             self._old, self._young, self._swapped = self._young, {}, now
         young = self._young
         full_at = young.get(key)
         if full_at is None:
+            if len(young) >= self._capacity:
+                # Full: whoever is not in this generation waits until it may be swapped out.
+                return swap_at - now
             full_at = self._old.get(key)
             if full_at is None:
-                if len(young) >= self._capacity:
-                    # Full: a newcomer waits until this generation may be swapped out.
-                    return self._swapped + self._lifetime - now
                 young[key] = now + self._step
                 return 0.0
         lacking = full_at - now - self._slack
@@ -126,7 +131,7 @@ class KeyedBuckets:
 
 
 class RecentDestinations:
-    """Which addresses were contacted within the last ``memory`` seconds or a little longer."""
+    """Which addresses were contacted within the last ``memory`` seconds, or up to twice as long ago."""
 
     def __init__(self, memory: float, capacity: int) -> None:
         """Remember nothing yet."""
@@ -136,14 +141,24 @@ class RecentDestinations:
         self._old: set[bytes] = set()
         self._swapped = float("-inf")
 
-    def __contains__(self, address: bytes) -> bool:
+    def knows(self, address: bytes, now: float) -> bool:
+        """Whether ``address`` was contacted within the memory; surely not after twice as long."""
+        self._age(now)
         return address in self._young or address in self._old
 
     def add(self, address: bytes, now: float) -> None:
         """Remember ``address``; a full memory forgets its older half early and errs towards waiting."""
-        if now - self._swapped > self._memory or len(self._young) >= self._capacity:
+        self._age(now)
+        if len(self._young) >= self._capacity:
             self._old, self._young, self._swapped = self._young, set(), now
         self._young.add(address)
+
+    def _age(self, now: float) -> None:
+        age = now - self._swapped
+        if age > 2 * self._memory:
+            self._old, self._young, self._swapped = set(), set(), now
+        elif age > self._memory:
+            self._old, self._young, self._swapped = self._young, set(), self._swapped + self._memory
 
 
 class QueryBudget:
@@ -210,7 +225,7 @@ class QueryBudget:
 
     def _admit_destination(self, address: bytes, now: float) -> float:
         """Seconds until ``address`` may be contacted; 0 takes it from the budget if it is a new one."""
-        if address not in self._recent:
+        if not self._recent.knows(address, now):
             wait = self._destinations.wait(1, now)
             if wait:
                 self.held_back["new_destination"] += 1
@@ -225,5 +240,6 @@ class QueryBudget:
         self._out.take(size, now)
 
     def received(self, size: int, now: float) -> None:
-        """Account for ``size`` bytes that came in."""
-        self._in.take(size, now)
+        """Account for ``size`` bytes that came in, up to a debt of a few seconds: anybody may send to us."""
+        bucket = self._in
+        bucket.take(min(size, bucket.available(now) + _LONGEST_DEBT * bucket.rate), now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,10 @@ from crawler.wire.compact import Family, pack_address
 
 if TYPE_CHECKING:
     from crawler.wire.compact import Address
+
+
+_MOST_THREADS = 16
+_threads: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("resolver threads")
 
 
 class ResolveError(Exception):
@@ -31,24 +36,38 @@ def split_host_port(text: str) -> Address:
 
 
 async def resolve(text: str, family: Family, *, timeout: float) -> list[bytes]:  # noqa: ASYNC109 - see below
-    """Return the compact addresses of ``HOST:PORT`` in ``family``.
+    """Return the compact addresses of ``HOST:PORT`` in ``family``; a literal of the other family has none.
 
     The system's resolver runs in a thread that may outlive its welcome, so the time it is waited for belongs
-    to the question and not to the caller.
+    to the question and not to the caller. Such threads have a limit of their own: whatever a name server
+    does, there are threads left for the output and the state.
 
     Raises:
-        ResolveError: when there are none, or no answer came within ``timeout`` seconds.
+        ResolveError: when a name has none, or no answer came within ``timeout`` seconds.
     """
     host, port = split_host_port(text)
+    with contextlib.suppress(ValueError):
+        literal = pack_address((host, port))
+        return [literal] if Family.of(literal) is family else []
     kind = socket.AF_INET6 if family is Family.IPV6 else socket.AF_INET
     try:
         with trio.fail_after(timeout):
             found = await trio.to_thread.run_sync(
                 lambda: socket.getaddrinfo(host, port, family=kind, type=socket.SOCK_DGRAM),
                 abandon_on_cancel=True,
+                limiter=_limiter(),
             )
     except (OSError, UnicodeError) as error:
         raise ResolveError(f"{host}: {error}") from error
     except trio.TooSlowError:
         raise ResolveError(f"{host}: no answer within {timeout:g} s") from None
     return list(dict.fromkeys(pack_address((str(info[4][0]), port)) for info in found))
+
+
+def _limiter() -> trio.CapacityLimiter:
+    try:
+        return _threads.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(_MOST_THREADS)
+        _threads.set(limiter)
+        return limiter

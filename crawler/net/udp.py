@@ -119,9 +119,10 @@ class UdpSocket:
                 return batch if self.family is Family.IPV4 else [(data, a[:2]) for data, a in batch]
 
     def close(self) -> None:
-        """Close the socket and wake whoever waits for it."""
-        trio.lowlevel.notify_closing(self._socket)
-        self._socket.close()
+        """Close the socket and wake whoever waits for it; closing it again does nothing."""
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
 
 
 def open_socket(listen: str, config: NetworkConfig) -> UdpSocket:

@@ -93,7 +93,7 @@ class JsonlSink:
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
-        if self._fd != _stdout_fd():
+        if self._config.path != STDOUT:
             os.close(self._fd)
 
     async def _gather(self, records: trio.MemoryReceiveChannel[list[Record]]) -> list[Record]:
@@ -149,6 +149,8 @@ def _open(path: str) -> int:
 
 
 def _stdout_fd() -> int:
+    if sys.stdout is None:
+        raise SinkError("cannot write to standard output: it is closed")
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         return sys.stdout.fileno()
