@@ -7,6 +7,7 @@ a cancel scope; here every wait ends at the fetch's own next timer. Whatever end
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from crawler.swarm.metadata import VerifiedMetadata
     from crawler.swarm.pex import PexInbox
 
+_CLIENT_BYTES: Final = 8
 _SYSTEM_PORTS: Final = 1024
 _WEB_PORTS: Final = frozenset({80, 443})
 """Peers behind strict firewalls do listen on these; on other ports below 1024 it is nobody's BitTorrent."""
@@ -67,10 +69,10 @@ class PeersCounters:
 
 
 class PeerClient:
-    """Opens connections to peers, as one and the same peer.
+    """Opens connections to peers, under a peer id of its own each time.
 
     Args:
-        peer_id: our 20 bytes in the peer wire.
+        peer_id: our 20 bytes in the peer wire; the client's prefix is kept, the rest is drawn for each one.
         budget: the memory that all fetches share.
         client: what we call ourselves.
         dht_port: the UDP port of our node, which peers may like to know.
@@ -145,7 +147,8 @@ class PeerClient:
         with await self._dial(address) as link:
             self.counters.open += 1
             connection = PeerConnection(
-                self._peer_id,
+                # A hybrid torrent is asked for by both names at once; peers hang up on an id that calls twice.
+                self._peer_id[:_CLIENT_BYTES] + os.urandom(len(self._peer_id) - _CLIENT_BYTES),
                 infohash,
                 now=trio.current_time(),
                 switch_to=switch_to,
