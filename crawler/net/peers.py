@@ -147,7 +147,7 @@ class PeerClient:
         with await self._dial(address) as link:
             self.counters.open += 1
             connection = PeerConnection(
-                # A hybrid torrent is asked for by both names at once; peers hang up on an id that calls twice.
+                # A hybrid torrent is asked for by both names at once, and peers hang up on a second call.
                 self._peer_id[:_CLIENT_BYTES] + os.urandom(len(self._peer_id) - _CLIENT_BYTES),
                 infohash,
                 now=trio.current_time(),
