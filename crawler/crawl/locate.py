@@ -9,7 +9,7 @@ The first question does not ask for swarm sizes (BEP 33): many nodes then answer
 peers, and peers are what it is for. The lookups ask for both.
 
 The queue is bounded: what finds no room is dropped and counted, never silently. For infohashes,
-in = settled + dropped + held.
+in = settled + dropped + held, where settled is what went on to the desk or to the lookups.
 """
 
 from __future__ import annotations
@@ -128,6 +128,7 @@ class Locator:
     def sighted(self, sighting: Sighting) -> None:
         """A query named an infohash that is new to us: only a lookup can tell its peers."""
         self.counters.infohashes_in += 1
+        self.counters.settled += 1
         self._queue.want(Wanted(sighting.infohash, Why.UNKNOWN))
 
     def next_queries(self, count: int, now: float) -> list[tuple[bytes, Address]]:
@@ -157,9 +158,10 @@ class Locator:
     def settle(self, outcome: Outcome, now: float) -> None:
         """Take the outcome of a first question."""
         infohash: bytes = outcome.transaction.context
-        if outcome.transaction.late and type(outcome) is not TimedOut and not self._queue.withdraw(infohash):
+        late = outcome.transaction.late and type(outcome) is not TimedOut
+        if late and not self._queue.withdraw(infohash):
             return  # since the timeout a lookup has taken over
-        self.counters.settled += 1
+        self.counters.settled += not late
         nodes, why = b"", Why.UNKNOWN
         if type(outcome) is Answered:
             body = outcome.response.body

@@ -11,11 +11,13 @@ import trio
 from crawler.crawl.explore import ExploreConfig, Explorer
 from crawler.crawl.frontier import Frontier, FrontierConfig
 from crawler.crawl.locate import LocateConfig, Locator
+from crawler.crawl.lookup_queue import LookupQueue
 from crawler.crawl.outlet import Outlet, OutletConfig
 from crawler.crawl.pace import Pace, PaceConfig
 from crawler.crawl.rumours import RumourGuard, RumoursConfig
 from crawler.crawl.sample import SampleConfig, Sampler
 from crawler.crawl.seen import Seen, SeenConfig
+from crawler.crawl.swarm_report import PeersDesk
 from crawler.records import InfohashesFound, PeersFound, Record
 from tests.net.endpoints import make_endpoint, network, scripted
 
@@ -36,6 +38,8 @@ class Stages:
     frontier: Frontier
     rumours: RumourGuard
     outlet: Outlet
+    desk: PeersDesk
+    queue: LookupQueue
     locator: Locator
     sampler: Sampler
     explorer: Explorer
@@ -54,7 +58,9 @@ class Stages:
         outlet = Outlet(OutletConfig(**sections.get("outlet", {})), sender, lambda now: now, lambda: 0)
         frontier = Frontier(FrontierConfig(**sections.get("frontier", {})), rng)
         rumours = RumourGuard(RumoursConfig(**sections.get("rumours", {})))
-        locator = Locator(LocateConfig(**sections.get("locate", {})), endpoint, outlet)
+        locate = LocateConfig(**sections.get("locate", {}))
+        desk, queue = PeersDesk(locate, outlet), LookupQueue(locate.max_lookups_waiting)
+        locator = Locator(locate, endpoint, desk, queue)
         sampler = Sampler(
             SampleConfig(**sections.get("sample", {})),
             endpoint,
@@ -76,7 +82,7 @@ class Stages:
             outlet=outlet,
             max_rate=max_rate,
         )
-        return cls(net, endpoint, frontier, rumours, outlet, locator, sampler, explorer, pace)
+        return cls(net, endpoint, frontier, rumours, outlet, desk, queue, locator, sampler, explorer, pace)
 
     def on_event(self, event: str, **fields: Any) -> None:
         """Take what a stage tells the log."""

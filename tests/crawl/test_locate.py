@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from crawler.crawl.lookup_queue import Why
 from crawler.dht.events import Sighting
 from crawler.records import PeersFound
 from crawler.wire import krpc
-from crawler.wire.compact import join_nodes, pack_address
+from crawler.wire.compact import Family, join_nodes, pack_address
 from tests.crawl.stages import Stages
 from tests.net.endpoints import HERE, ScriptedNode, refuse, scripted, silent
 
@@ -47,12 +48,13 @@ async def run_for(stages: Stages, seconds: float, *nodes: ScriptedNode) -> None:
 
 
 def check_books(stages: Stages) -> None:
-    """Every infohash that came in is settled, dropped or held."""
+    """Every infohash that came in is settled, dropped or held; what is settled waits for a lookup."""
     locator = stages.locator
     counters = locator.counters
     in_flight = len(stages.endpoint.node.transactions)
-    out = counters.located + counters.lookups_empty + counters.dropped_waiting + counters.dropped_lookups
-    assert counters.infohashes_in == out + locator.waiting + locator.lookups_waiting + in_flight
+    assert counters.infohashes_in == counters.settled + counters.dropped_waiting + locator.waiting + in_flight
+    assert counters.settled == len(stages.queue) + stages.queue.dropped
+    assert len(stages.queue._queues[Why.ONE_NODE]) == stages.desk.counters.located
 
 
 async def test_the_giver_is_asked_first(autojump_clock: MockClock) -> None:
@@ -65,7 +67,13 @@ async def test_the_giver_is_asked_first(autojump_clock: MockClock) -> None:
     [(_, query)] = giver.heard
     assert (query.method, query.args[b"info_hash"]) == (b"get_peers", infohash(1))
     assert stages.records == [
-        PeersFound(pytest.approx(0.1, abs=0.02), infohash(1), "get_peers", (PEER, OTHER_PEER))  # type: ignore[arg-type] # compares as a float
+        PeersFound(
+            pytest.approx(0.1, abs=0.02),  # type: ignore[arg-type] # compares as a float
+            infohash(1),
+            "get_peers",
+            (PEER, OTHER_PEER),
+            (giver.compact,),
+        )
     ]
     check_books(stages)
 
@@ -99,10 +107,23 @@ async def test_what_the_giver_does_not_settle_waits_for_a_lookup(
     await run_for(stages, 4, giver)
 
     assert stages.located == {}
-    assert stages.locator.lookups_waiting == 1
-    wanted = stages.locator.next_wanted()
+    assert len(stages.queue) == 1
+    wanted = stages.queue.take(idle=False)
     assert wanted is not None
-    assert wanted.infohash == infohash(1)
+    assert (wanted.infohash, wanted.why) == (infohash(1), Why.UNKNOWN)
+
+
+async def test_what_the_giver_settled_is_looked_up_when_there_is_time(autojump_clock: MockClock) -> None:
+    """One node knows only some of the peers: when there is nothing else to do the others are asked."""
+    stages = Stages.joined()
+    giver = scripted(stages.net, 1, has(PEER))
+    stages.locator.sampled(giver.compact, [infohash(1)])
+    await run_for(stages, 1, giver)
+
+    assert stages.queue.take(idle=False) is None
+    wanted = stages.queue.take(idle=True)
+    assert wanted is not None
+    assert (wanted.infohash, wanted.why) == (infohash(1), Why.ONE_NODE)
 
 
 async def test_the_givers_neighbours_start_the_lookup(autojump_clock: MockClock) -> None:
@@ -113,9 +134,9 @@ async def test_the_givers_neighbours_start_the_lookup(autojump_clock: MockClock)
     stages.locator.sampled(giver.compact, [infohash(1)])
     await run_for(stages, 1, giver)
 
-    wanted = stages.locator.next_wanted()
+    wanted = stages.queue.take(idle=False)
     assert wanted is not None
-    assert wanted.nodes == join_nodes(nodes[:8])
+    assert (wanted.nodes, wanted.family) == (join_nodes(nodes[:8]), Family.IPV4)
 
 
 @pytest.mark.parametrize("values", [7, b"x" * 5, [1, 2], [b"x"], {b"a": b"b"}, [[PEER]]])
@@ -127,7 +148,7 @@ async def test_odd_values_are_no_peers(autojump_clock: MockClock, values: object
     await run_for(stages, 1, giver)
 
     assert stages.located == {}
-    assert stages.locator.lookups_waiting == 1
+    assert len(stages.queue) == 1
 
 
 async def test_forbidden_peers_are_not_written(autojump_clock: MockClock) -> None:
@@ -150,8 +171,8 @@ async def test_a_flood_of_peers_is_cut(autojump_clock: MockClock) -> None:
     await run_for(stages, 1, giver)
 
     assert len(stages.located[infohash(1)]) == 3
-    counters = stages.locator.counters
-    assert (counters.peers, counters.peers_over_limit, counters.located) == (3, 7, 1)
+    counters = stages.desk.counters
+    assert (counters.peers, counters.over_limit, counters.located) == (3, 7, 1)
 
 
 def test_both_queues_are_bounded() -> None:
@@ -166,9 +187,9 @@ def test_both_queues_are_bounded() -> None:
 
     for number in range(100, 106):
         locator.sighted(Sighting(infohash(number), "get_peers", PEER, None))
-    assert (locator.lookups_waiting, locator.counters.dropped_lookups) == (4, 2)
+    assert (len(stages.queue), stages.queue.dropped) == (4, 2)
     check_books(stages)
-    wanted = [locator.next_wanted() for _ in range(5)]
+    wanted = [stages.queue.take(idle=True) for _ in range(5)]
     assert [w and w.infohash for w in wanted] == [infohash(n) for n in (105, 104, 103, 102)] + [None]
 
 
@@ -213,7 +234,7 @@ async def test_a_late_answer_counts_once(
             nursery.start_soon(giver.run)
             stages.locate()
             await trio.sleep(5)
-            assert stages.locator.lookups_waiting == 1
+            assert len(stages.queue) == 1
             [(_, query)] = giver.heard
             answer = late(query)
             if isinstance(answer, dict):
@@ -221,8 +242,8 @@ async def test_a_late_answer_counts_once(
             giver.socket.send_batch([(answer, HERE)])
             await trio.sleep_forever()
 
-    assert stages.locator.lookups_waiting + len(stages.located) == 1
     check_books(stages)
+    assert (stages.queue.take(idle=False) is None) == (infohash(1) in stages.located)
 
 
 def test_no_more_is_asked_than_is_allowed() -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from crawler.crawl.locate import Wanted
-from crawler.crawl.lookups import PeerLookups
+from crawler.crawl.lookup_queue import Wanted, Why
+from crawler.crawl.lookups import PeerLookups, Searcher
 from crawler.dht.events import Sighting
 from crawler.dht.lookup import LookupConfig
+from crawler.records import PeersFound
 from crawler.wire.compact import join_nodes, pack_address
 from tests.crawl.stages import Stages
 from tests.net.endpoints import ScriptedNode, names, scripted, silent
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
+    from crawler.crawl.lookups import LookupCounters
     from crawler.wire import krpc
 
 PEERS = [pack_address(("127.99.0.1", port)) for port in range(2000, 2003)]
@@ -42,17 +44,25 @@ def sight(stages: Stages, number: int) -> None:
     stages.locator.sighted(Sighting(infohash(number), "get_peers", PEERS[0], None))
 
 
-async def run_for(stages: Stages, seconds: float, *nodes: ScriptedNode, **config: Any) -> None:
+def join_lookups(*families: Stages) -> PeerLookups:
+    """Return the lookups over the sockets of all ``families``; queue and desk are the first's."""
+    first = families[0]
+    searchers = [Searcher(s.endpoint, s.locator, s.sampler, s.pace) for s in families]
+    return PeerLookups(first.locator.config, LookupConfig(), first.queue, first.desk, searchers)
+
+
+async def run_for(
+    stages: Stages, seconds: float, *nodes: ScriptedNode, lookups: PeerLookups | None = None
+) -> LookupCounters:
     """Run lookups for so long; the pace stands still, and what it would allow is not asked for."""
-    lookups = PeerLookups(
-        LookupConfig(**config), stages.endpoint, stages.locator, stages.sampler, stages.pace
-    )
+    lookups = lookups or join_lookups(stages)
     with trio.move_on_after(seconds):
         async with trio.open_nursery() as nursery:
             await nursery.start(stages.endpoint.run)
             for node in nodes:
                 nursery.start_soon(node.run)
             nursery.start_soon(lookups.run)
+    return lookups.counters
 
 
 def introduce(stages: Stages, *nodes: ScriptedNode) -> None:
@@ -68,12 +78,13 @@ async def test_it_finds_the_holders(autojump_clock: MockClock) -> None:
     guide = scripted(stages.net, 9, names(*holders))
     introduce(stages, guide)
     sight(stages, 0)
-    await run_for(stages, 5, guide, *holders)
+    counters = await run_for(stages, 5, guide, *holders)
 
     assert {ih: sorted(peers) for ih, peers in stages.located.items()} == {infohash(0): PEERS}
-    assert len(stages.records) == 1
-    counters = stages.locator.counters
-    assert (counters.lookups, counters.lookups_empty, counters.located) == (1, 0, 1)
+    [record] = stages.records
+    assert isinstance(record, PeersFound)
+    assert set(record.named_by) == {holder.compact for holder in holders}
+    assert (counters.lookups, counters.empty, stages.desk.counters.located) == (1, 0, 1)
 
 
 async def test_hints_are_where_it_begins(autojump_clock: MockClock) -> None:
@@ -81,7 +92,8 @@ async def test_hints_are_where_it_begins(autojump_clock: MockClock) -> None:
     stages = Stages.joined()
     holder = scripted(stages.net, 1, has(PEERS[0]))
     bad = (b"\x00" * 20, pack_address(("224.0.0.1", 80)))
-    stages.locator._want(Wanted(infohash(0), join_nodes([bad, holder.contact])))
+    nodes = join_nodes([bad, holder.contact])
+    stages.queue.want(Wanted(infohash(0), Why.UNKNOWN, nodes, stages.endpoint.node.family))
     await run_for(stages, 5, holder)
 
     assert stages.located == {infohash(0): [PEERS[0]]}
@@ -94,19 +106,18 @@ async def test_nothing_found_is_counted(autojump_clock: MockClock) -> None:
     node = scripted(stages.net, 1, has())
     introduce(stages, node)
     sight(stages, 0)
-    await run_for(stages, 5, node)
+    counters = await run_for(stages, 5, node)
 
-    counters = stages.locator.counters
-    assert (counters.lookups, counters.lookups_empty, stages.records) == (1, 1, [])
+    assert (counters.lookups, counters.empty, stages.records) == (1, 1, [])
 
 
 async def test_with_nobody_to_ask_it_is_over(autojump_clock: MockClock) -> None:
     """Without any node to begin with a lookup ends empty."""
     stages = Stages.joined()
     sight(stages, 0)
-    await run_for(stages, 2)
+    counters = await run_for(stages, 2)
 
-    assert stages.locator.counters.lookups_empty == 1
+    assert counters.empty == 1
 
 
 async def test_so_many_run_at_once(autojump_clock: MockClock) -> None:
@@ -114,22 +125,25 @@ async def test_so_many_run_at_once(autojump_clock: MockClock) -> None:
     stages = Stages.joined(locate={"parallel_lookups": 2})
     node = scripted(stages.net, 1, silent)
     running: set[bytes] = set()
+    over: list[bytes] = []
     most = 0
 
     def watch(query: krpc.Query) -> dict[bytes, Any]:
         nonlocal most
         running.add(query.args[b"info_hash"])
-        most = max(most, len(running) - stages.locator.counters.lookups)
+        most = max(most, len(running) - len(over))
         return {}
 
     node.script = watch
     introduce(stages, node)
     for number in range(5):
         sight(stages, number)
-    await run_for(stages, 20, node)
+    lookups = join_lookups(stages)
+    lookups.on_end = lambda infohash, _now: over.append(infohash)
+    await run_for(stages, 20, node, lookups=lookups)
 
     assert most == 2
-    assert stages.locator.counters.lookups == 5
+    assert sorted(over) == [infohash(number) for number in range(5)]
 
 
 async def test_the_same_infohash_twice_is_no_crash(autojump_clock: MockClock) -> None:
@@ -137,7 +151,7 @@ async def test_the_same_infohash_twice_is_no_crash(autojump_clock: MockClock) ->
     stages = Stages.joined()
     node = scripted(stages.net, 1, silent)
     introduce(stages, node)
-    lookups = PeerLookups(LookupConfig(), stages.endpoint, stages.locator, stages.sampler, stages.pace)
+    lookups = join_lookups(stages)
     with trio.move_on_after(5):
         async with trio.open_nursery() as nursery:
             await nursery.start(stages.endpoint.run)
@@ -145,11 +159,11 @@ async def test_the_same_infohash_twice_is_no_crash(autojump_clock: MockClock) ->
             nursery.start_soon(lookups.run)
             sight(stages, 0)
             await trio.sleep(0.5)
-            assert stages.locator.lookups_waiting == 0
+            assert len(stages.queue) == 0
             sight(stages, 0)
             await trio.sleep_forever()
 
-    assert stages.locator.counters.lookups == 2
+    assert lookups.counters.lookups == 2
 
 
 async def test_a_debt_of_the_share_holds_lookups_back(autojump_clock: MockClock) -> None:
@@ -160,7 +174,7 @@ async def test_a_debt_of_the_share_holds_lookups_back(autojump_clock: MockClock)
     stages.pace.charge_peers(100, trio.current_time())
     sight(stages, 0)
     await run_for(stages, 15, node)
-    assert stages.locator.lookups_waiting == 1
+    assert len(stages.queue) == 1
 
     stages.endpoint.socket = stages.net.socket(("127.0.0.1", 6881))
     await run_for(stages, 10, node)
@@ -202,10 +216,10 @@ async def test_what_rumour_knows_is_tried_once(autojump_clock: MockClock) -> Non
     introduce(stages, guide)
     for number in range(5):
         sight(stages, number)
-    await run_for(stages, 30, guide, dead)
+    counters = await run_for(stages, 30, guide, dead)
 
     assert len(dead.heard) == 1
-    assert stages.locator.counters.lookups == 5
+    assert counters.lookups == 5
 
 
 @pytest.mark.parametrize("trouble", ["uplink", "outlet"])
@@ -217,9 +231,9 @@ async def test_trouble_holds_lookups_back(autojump_clock: MockClock, trouble: st
     if trouble == "uplink":
         stages.pace.uplink_lost = True
     else:
-        stages.locator.found(infohash(7), PEERS, 0.0)
+        stages.desk.located(infohash(7), PEERS, (), 0.0)
     sight(stages, 0)
     await run_for(stages, 5, node)
 
-    assert stages.locator.lookups_waiting == 1
+    assert len(stages.queue) == 1
     assert node.heard == []

@@ -202,7 +202,7 @@ async def test_a_full_output_pauses_asking(autojump_clock: MockClock) -> None:
     stages.outlet._written = lambda: written
     stages.sampler.learn(strangers(2000))
     for number in range(10):
-        stages.locator.found(bytes([number]) * 20, [b"\x7f\x63\x00\x01\x17\x70"], 0.0)
+        stages.desk.located(bytes([number]) * 20, [b"\x7f\x63\x00\x01\x17\x70"], (), 0.0)
 
     async def drain() -> None:
         nonlocal written

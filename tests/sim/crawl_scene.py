@@ -19,7 +19,7 @@ import pytest
 import structlog
 import trio
 
-from crawler import app
+from crawler import app, building
 from crawler.config import Config
 from crawler.net.udp import NetworkConfig
 from crawler.simnet.memory import MemoryNetwork
@@ -151,15 +151,15 @@ class Scene:
 
 @contextlib.contextmanager
 def virtual_process(seed: int) -> Iterator[None]:
-    """Let `app` draw from ``seed``, read the virtual clock, and run threads in line; undo it afterwards."""
+    """Let `building` draw from ``seed``, read the virtual clock, and run threads in line; undo it afterwards."""
     thresholds = gc.get_threshold()
     seeds = random.Random(seed)
     # Trio shuffles who runs first; pytest-trio has made that depend on this generator alone.
     trio._core._run._r.seed(seed)
     with pytest.MonkeyPatch.context() as patch:
         draw: Callable[[], random.Random] = lambda: random.Random(seeds.random())  # noqa: E731 - used twice
-        patch.setattr(app, "random", SimpleNamespace(Random=draw, SystemRandom=draw))
-        patch.setattr(app, "time", SimpleNamespace(time=lambda: EPOCH + trio.current_time()))
+        patch.setattr(building, "random", SimpleNamespace(Random=draw, SystemRandom=draw))
+        patch.setattr(building, "time", SimpleNamespace(time=lambda: EPOCH + trio.current_time()))
         patch.setattr(trio.to_thread, "run_sync", run_in_line)
         try:
             yield
