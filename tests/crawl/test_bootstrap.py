@@ -262,7 +262,7 @@ async def test_few_queries_prove_no_drought(
 ) -> None:
     """A crawl whose nodes all rest asks little, and that is no reason to seed."""
     stages = Stages.joined()
-    stages.sampler.learn([(bytes([n]) * 20, pack_address((f"127.8.{n}.1", 2000))) for n in range(40)])
+    stages.know([(bytes([n]) * 20, pack_address((f"127.8.{n}.1", 2000))) for n in range(40)])
     seeding = bootstrap(stages)
     seedings = Seedings(seeding, monkeypatch)
 

@@ -83,7 +83,7 @@ async def test_targets_are_all_over_its_table(autojump_clock: MockClock) -> None
     """Each question aims at another of the node's buckets, so that each can bring something new."""
     stages = Stages.joined(explore={"rest": 1.0})
     fresh = fresh_nodes()
-    stages.sampler.learn(list(itertools.islice(fresh, 1000)))
+    stages.know(list(itertools.islice(fresh, 1000)))
     node = scripted(stages.net, 1, names_fresh(fresh))
     meet(stages, node)
     await explore_for(stages, 100, node)

@@ -90,7 +90,7 @@ async def run_for(stages: Stages, seconds: float, *nodes: ScriptedNode) -> None:
 async def test_the_rate_is_kept_and_used(autojump_clock: MockClock) -> None:
     """With enough to ask, the queries of every second are as many as allowed, after one burst."""
     stages, tap = tapped(max_rate=100.0)
-    stages.sampler.learn(strangers(2000))
+    stages.know(strangers(2000))
     await run_for(stages, 10)
 
     assert tap.between(0, 10).total() == pytest.approx(100 * 10 + 25, abs=5)
@@ -101,7 +101,7 @@ async def test_the_rate_is_kept_and_used(autojump_clock: MockClock) -> None:
 async def test_batches_are_small(autojump_clock: MockClock) -> None:
     """No batch is larger than is set, so that answers do not come in floods."""
     stages, tap = tapped(max_rate=10_000.0, pace={"largest_batch": 50, "uplink_lost_after": NEVER})
-    stages.sampler.learn(strangers(5000))
+    stages.know(strangers(5000))
     await run_for(stages, 1)
 
     assert max(sent.total() for _, sent in tap.batches) == 50
@@ -111,7 +111,7 @@ async def test_batches_are_small(autojump_clock: MockClock) -> None:
 async def test_peers_get_their_share(autojump_clock: MockClock) -> None:
     """While there is enough of both, the budget is split as set."""
     stages, tap = tapped(max_rate=100.0, locate={"share": 0.3})
-    stages.sampler.learn(strangers(2000))
+    stages.know(strangers(2000))
     owe(stages, 2000)
     await run_for(stages, 10)
 
@@ -123,7 +123,7 @@ async def test_peers_get_their_share(autojump_clock: MockClock) -> None:
 async def test_sampling_takes_what_peers_leave(autojump_clock: MockClock) -> None:
     """Without anything to locate, sampling has the whole budget."""
     stages, tap = tapped(max_rate=100.0)
-    stages.sampler.learn(strangers(2000))
+    stages.know(strangers(2000))
     await run_for(stages, 10)
 
     assert tap.between(1, 10)[b"sample_infohashes"] == pytest.approx(900, abs=10)
@@ -162,7 +162,7 @@ async def test_exploring_gets_the_rest(autojump_clock: MockClock) -> None:
 async def test_who_waits_for_the_budget_goes_first(autojump_clock: MockClock) -> None:
     """A coroutine that asks is not starved by a crawl that could use every query."""
     stages = Stages.joined(max_rate=20.0, pace={"uplink_lost_after": NEVER})
-    stages.sampler.learn(strangers(2000))
+    stages.know(strangers(2000))
     node = scripted(stages.net, 1)
     answered: list[float] = []
 
@@ -187,7 +187,7 @@ async def test_a_full_table_of_transactions_pauses_asking(autojump_clock: MockCl
     """No more is asked than may be in flight."""
     stages, tap = tapped(max_rate=1000.0)
     stages.endpoint.node.transactions._capacity = 50
-    stages.sampler.learn(strangers(500))
+    stages.know(strangers(500))
     await run_for(stages, 3)
 
     assert tap.between(0, 3).total() == 50
@@ -200,7 +200,7 @@ async def test_a_full_output_pauses_asking(autojump_clock: MockClock) -> None:
     stages.outlet._channel = sender
     written = 0
     stages.outlet._written = lambda: written
-    stages.sampler.learn(strangers(2000))
+    stages.know(strangers(2000))
     for number in range(10):
         stages.desk.located(bytes([number]) * 20, [b"\x7f\x63\x00\x01\x17\x70"], (), 0.0)
 
@@ -245,7 +245,7 @@ async def answer_now_and_then(stages: Stages, begin: float, end: float) -> None:
 async def test_a_lost_uplink_stops_asking(autojump_clock: MockClock) -> None:
     """When nothing has been answered for a while the pace stops, and begins again with the first answer."""
     stages, tap = tapped(max_rate=100.0, pace={"uplink_lost_after": 5.0})
-    stages.sampler.learn(strangers(5000))
+    stages.know(strangers(5000))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer_now_and_then, stages, 10, 60)
@@ -261,7 +261,7 @@ async def test_a_lost_uplink_stops_asking(autojump_clock: MockClock) -> None:
 async def test_a_lost_uplink_makes_nobody_silent(autojump_clock: MockClock) -> None:
     """Whoever was asked while the uplink was away is asked again when it is back."""
     stages, _tap = tapped(max_rate=100.0, pace={"uplink_lost_after": 5.0})
-    stages.sampler.learn(strangers(800))
+    stages.know(strangers(800))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer_now_and_then, stages, 0, 60)
@@ -276,7 +276,7 @@ async def test_a_lost_uplink_makes_nobody_silent(autojump_clock: MockClock) -> N
 async def test_a_row_of_dead_nodes_keeps_its_blame(autojump_clock: MockClock) -> None:
     """When the very next probe is answered nobody is pardoned: the nodes were dead, not the uplink."""
     stages, _tap = tapped(max_rate=100.0, pace={"uplink_lost_after": 5.0})
-    stages.sampler.learn(strangers(400))
+    stages.know(strangers(400))
     pardons: list[float] = []
     stages.sampler.pardon = lambda: pardons.append(trio.current_time())  # type: ignore[method-assign] # to see it
 
@@ -294,7 +294,7 @@ async def test_good_nodes_are_pinged_before_the_uplink_is_blamed(autojump_clock:
     stages, _tap = tapped(max_rate=100.0, pace={"uplink_lost_after": 5.0})
     for node_id, address in strangers(20, network=200):
         stages.endpoint.node.table.heard(node_id, address, trio.current_time())
-    stages.sampler.learn(strangers(400))
+    stages.know(strangers(400))
     await run_for(stages, 7)
 
     assert stages.pace.uplink_lost
@@ -304,7 +304,7 @@ async def test_good_nodes_are_pinged_before_the_uplink_is_blamed(autojump_clock:
 async def test_few_unanswered_queries_prove_nothing(autojump_clock: MockClock) -> None:
     """A handful of dead nodes is no lost uplink, however long it lasts."""
     stages, _tap = tapped(max_rate=100.0, pace={"uplink_lost_after": 5.0})
-    stages.sampler.learn(strangers(15))
+    stages.know(strangers(15))
     await run_for(stages, 60)
 
     assert not stages.pace.uplink_lost
@@ -322,7 +322,7 @@ async def test_when_lookups_may_start(autojump_clock: MockClock) -> None:
     """Lookups start while peers' share is not deep in debt, or sampling has nothing to do anyway."""
     await trio.lowlevel.checkpoint()
     stages, _tap = tapped(max_rate=100.0, locate={"share": 0.5})
-    stages.sampler.learn(strangers(1000))
+    stages.know(strangers(1000))
     stages.pace._next_batch(0.0)
     assert stages.pace.may_look_up()
     stages.pace.charge_peers(1000, 0.0)
