@@ -27,8 +27,18 @@ class FetchConfig:
     max_dials: int = setting(
         200, unit="peers", help="Peers dialled or talked to at once, for all infohashes.", minimum=1
     )
-    max_per_ip: int = setting(2, unit="peers", help="Of these, so many at one IP address.", minimum=1)
-    max_per_job: int = setting(16, unit="peers", help="Of these, so many for one infohash.", minimum=1)
+    max_jobs: int = setting(
+        64,
+        unit="infohashes",
+        help="Fetched at once; fewer than max_dials, so that slow peers leave room to dial the next.",
+        minimum=1,
+    )
+    max_per_ip: int = setting(
+        2, unit="peers", help="Dialled or talked to at once at one IP address.", minimum=1
+    )
+    max_per_job: int = setting(
+        16, unit="peers", help="Dialled or talked to at once for one infohash.", minimum=1
+    )
     max_peers: int = setting(
         200, unit="peers", help="Peers kept for one infohash; more are dropped.", minimum=1
     )
@@ -161,6 +171,7 @@ class Job:
         self.last = self.deadline = self.crowded_since = None
         self.sought = False
         self.excused = 0
+        self.timer = float("inf")
 
 
 @attrs.define

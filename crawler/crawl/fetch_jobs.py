@@ -11,7 +11,8 @@ A job is one infohash that somebody has and whose metadata we want. Its way:
 While a job runs its peers are hedged: the next one is dialled as soon as the last one failed, or has taken
 `hedge_after`. Peers that announced themselves go first, then those that nodes named, then those that other
 peers named. Jobs that run go before jobs that wait; of these, announced ones first, then fresh ones, the
-newest first because its peers are the likeliest to be still there, then those that rested.
+newest first because its peers are the likeliest to be still there, then those that rested. Far fewer jobs run
+than peers are dialled, or all dials could be slow ones and none left to overtake them.
 
 What is full drops, and counts it: of the jobs of the lowest rank, the one that waited longest; of those that
 rest, the one that rested most often. Jobs: in = fetched + gave_up + dropped + held.
@@ -70,6 +71,7 @@ class FetchJobs:
         self._jobs: dict[bytes, Job] = {}
         self._waiting: dict[Rank, dict[bytes, Job]] = {rank: {} for rank in Rank}
         self._running: deque[Job] = deque()
+        self._active = 0
         self._resting = Resting(config)
         self._seeking = 0
         self._wanted: list[bytes] = []
@@ -168,7 +170,10 @@ class FetchJobs:
 
     def next_timer(self) -> float:
         """Return when :meth:`handle_timer` is due."""
-        due = self._timers[0][0] if self._timers else float("inf")
+        timers = self._timers
+        while timers and timers[0][2].timer != timers[0][0]:
+            heapq.heappop(timers)
+        due = timers[0][0] if timers else float("inf")
         if self._seeking < self._config.max_seeking:
             due = min(due, self._resting.next_due())
         return due
@@ -286,6 +291,8 @@ class FetchJobs:
             job = self._running.popleft()
             job.queued = False
             return job
+        if self._active >= self._config.max_jobs:
+            return None
         for waiting in self._waiting.values():
             if waiting:
                 _, job = waiting.popitem()
@@ -338,6 +345,7 @@ class FetchJobs:
         job.crowded_since = None
         self.counters.dialled += 1
         self.counters.hedged += bool(job.dials)
+        self._active += not job.dials
         dial = Dial(job, peer, job.deadline)
         job.dials[peer] = job.last = dial
         job.last_began = now
@@ -350,6 +358,7 @@ class FetchJobs:
         job, ip = dial.job, ip_of(dial.peer)
         self._listen(job)
         del job.dials[dial.peer]
+        self._active -= not job.dials
         self.in_flight -= 1
         self._per_ip[ip] -= 1
         if not self._per_ip[ip]:
@@ -404,9 +413,9 @@ class FetchJobs:
             self._parked.setdefault(ip, deque()).append(job)
 
     def _wake_one(self, ip: bytes) -> None:
-        """There is room at ``ip``: let the first job that waits for it have a look."""
+        """If there is room at ``ip``, let the first job that waits for it have a look."""
         parked = self._parked.get(ip)
-        if parked is None:
+        if parked is None or self._per_ip[ip] >= self._config.max_per_ip:
             return
         while parked:
             job = parked.popleft()

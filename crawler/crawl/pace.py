@@ -59,7 +59,7 @@ class Pace:
 
     Attributes:
         uplink_lost: whether nothing at all is answered.
-        idle: whether budget was left over in the last tick, because nobody else could be asked.
+        idle: whether budget was left over in the last tick, and no first question for peers waits.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Pace:
         queries += sampling
         if self._sampling_idle:
             queries += self._spare(free - len(queries), now)
-        self.idle = len(queries) < free
+        self.idle = len(queries) < free and (self._locator is None or not self._locator.waiting)
         self._asked_since_answer += len(queries)
         return queries
 
