@@ -68,7 +68,7 @@ class PeersFound:
     infohash: bytes
     source: str
     peers: tuple[bytes, ...]
-    named_by: tuple[bytes, ...]
+    named_by: tuple[bytes, ...] = ()
     seeds: int | None = None
     leechers: int | None = None
 
@@ -79,11 +79,12 @@ class PeersFound:
     def lines(self) -> bytes:
         """Return the JSON line with its newline."""
         peers = '","'.join(map(format_address, self.peers))
-        named_by = '","'.join(map(format_address, self.named_by))
         line = (
             f'{{"type":"peers","ts":"{timestamp(self.at)}","infohash":"{self.infohash.hex()}",'
-            f'"source":"{self.source}","peers":["{peers}"],"named_by":["{named_by}"]'
+            f'"source":"{self.source}","peers":["{peers}"]'
         )
+        if self.named_by:
+            line += ',"named_by":["' + '","'.join(map(format_address, self.named_by)) + '"]'
         if self.seeds is not None:
             line += f',"seeds":{self.seeds}'
         if self.leechers is not None:

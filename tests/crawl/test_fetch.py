@@ -135,7 +135,7 @@ def scene_of(
 ) -> Scene:
     """Return a fetch that is not running yet."""
     sender, receiver = trio.open_memory_channel[list[Record]](100)
-    out = Outlet(outlet or OutletConfig(), sender, lambda now: now)
+    out = Outlet(outlet or OutletConfig(), sender, lambda now: now, lambda: 0)
     peers, sought = Peers(), list[tuple[float, bytes]]()
     fetcher = Fetcher(
         FetchSections(FetchConfig(**fetch), FailuresConfig()),

@@ -28,7 +28,7 @@ def ips(first: int, count: int) -> list[bytes]:
 def desk_and_lines(**config: Any) -> tuple[PeersDesk, Outlet, trio.MemoryReceiveChannel[list[Record]]]:
     """Return a desk, and where its records come out."""
     sender, receiver = trio.open_memory_channel[list[Record]](10)
-    outlet = Outlet(OutletConfig(), sender, lambda now: now)
+    outlet = Outlet(OutletConfig(), sender, lambda now: now, lambda: 0)
     return PeersDesk(LocateConfig(**config), outlet), outlet, receiver
 
 

@@ -93,7 +93,7 @@ async def test_every_infohash_with_one_honest_peer_is_fetched() -> None:
     dead = sum(peer.way != "honest" for peer in everybody)
     assert 0.55 <= dead / len(everybody) <= 0.65
     sender, receiver = trio.open_memory_channel[list[Record]](1000)
-    outlet = Outlet(OutletConfig(), sender, lambda now: now)
+    outlet = Outlet(OutletConfig(), sender, lambda now: now, lambda: 0)
     client = impatient_client()
     fetcher = Fetcher(
         FetchSections(FetchConfig(deadline=DEADLINE, hedge_after=0.2), FailuresConfig()),
@@ -143,7 +143,7 @@ async def test_infohashes_without_an_honest_peer_end_too() -> None:
     fetcher = Fetcher(
         FetchSections(FetchConfig(deadline=3.0, hedge_after=0.1), FailuresConfig()),
         client,
-        Outlet(OutletConfig(), sender, lambda now: now),
+        Outlet(OutletConfig(), sender, lambda now: now, lambda: 0),
         seek=lambda infohash: fetcher.sought(infohash, trio.current_time()),
         admit=lambda _address: True,
         spread=False,
