@@ -97,7 +97,8 @@ async def test_hints_are_where_it_begins(autojump_clock: MockClock) -> None:
     await run_for(stages, 5, holder)
 
     assert stages.located == {infohash(0): [PEERS[0]]}
-    assert stages.endpoint.node.counters.queries_sent == 1
+    # For its peers, and because it had any for how many there are.
+    assert stages.endpoint.node.counters.queries_sent == len(holder.heard) == 2
 
 
 async def test_nothing_found_is_counted(autojump_clock: MockClock) -> None:

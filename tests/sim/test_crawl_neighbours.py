@@ -129,6 +129,7 @@ async def test_both_families_answer(tmp_path: Path, autojump_clock: MockClock) -
             # Someone at IPv6 whom the daemon gets to know because it answers a ping.
             answer = await ask(six, krpc.ping(b"aa", b"6" * 20), BOTH[1])
             await answer_pings(six, b"6" * 20)
+            await trio.sleep(1)  # the answer is on its way
             want = (b"n4", b"n6")
             over_four = await ask(four, krpc.find_node(b"ab", STRANGER, b"6" * 20, want=want))
             over_six = await ask(six, krpc.find_node(b"ac", b"6" * 20, b"6" * 20, want=want), BOTH[1])
