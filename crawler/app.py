@@ -11,6 +11,7 @@ import contextlib
 import errno
 import gc
 import random
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ from crawler.net.limits import QueryBudget
 from crawler.net.udp import NetworkConfig, open_socket
 from crawler.records import Record
 from crawler.sinks.base import ReaderGoneError, SinkError
-from crawler.sinks.jsonl import JsonlSink
+from crawler.sinks.outputs import Outputs
 from crawler.state import StateDirectory
 from crawler.station import FamilyParts, Shared, Station
 from crawler.wire.compact import Family, format_address, pack_address
@@ -55,6 +56,16 @@ _TROUBLE = {
     "bootstrap.host_not_global",
     "bootstrap.host_unresolved",
     "crawler.address_not_available",
+    "sink.disk_failed",
+    "sink.not_locked",
+    "sink.not_opened_yet",
+    "sink.overflow",
+    "sink.reader_gone",
+    "sink.reopen_failed",
+    "sink.rotate_failed",
+    "sink.segment_deleted",
+    "sink.segment_failed",
+    "sink.torn_line",
     "sink.write_failed",
     "state.damaged",
 }
@@ -83,7 +94,7 @@ class Run:
     shared: Shared
     stations: list[Station]
     families: dict[Family, FamilyParts]
-    sink: JsonlSink
+    sink: Outputs
     state: StateDirectory | None
     clock: WallClock
     lifetime: Lifetime
@@ -133,6 +144,7 @@ async def _run(
 ) -> None:
     lifetime = run.lifetime
     await nursery.start(lifetime.watch_signals, nursery.cancel_scope.cancel)
+    await nursery.start(_reopen_on_hangup, run.sink)
     nursery.start_soon(_write, run, receiver, name="sink")
     for station in run.stations:
         await nursery.start(station.run, run.asking)
@@ -158,6 +170,19 @@ async def _write(run: Run, receiver: trio.MemoryReceiveChannel[list[Record]]) ->
         run.lifetime.end("reader gone")
     finally:
         run.sink_done.set()
+
+
+async def _reopen_on_hangup(
+    sink: Outputs, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """At SIGHUP, where there is one, follow outputs that were renamed."""
+    if not hasattr(signal, "SIGHUP"):
+        task_status.started()
+        return
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            sink.reopen()
 
 
 async def _drain(run: Run, logger: Any) -> None:
@@ -239,7 +264,7 @@ def _assemble(
     rng, secure = random.Random(), random.SystemRandom()
     state = _open_state(config, on_event)
     try:
-        sink = JsonlSink(config.output, on_event)
+        sink = Outputs(config.output, on_event)
     except SinkError as error:
         raise ConfigError(str(error)) from error
     opened.callback(sink.close)
@@ -247,7 +272,7 @@ def _assemble(
         config=config,
         budget=QueryBudget(config.limits),
         seen=Seen(config.seen),
-        outlet=Outlet(config.outlet, channel, clock, lambda: sink.statistics().lines_written),
+        outlet=Outlet(config.outlet, channel, clock, lambda: sink.lines_settled),
         store=PeerStore(config.peer_store, rng),
         tokens=Tokens(secure, config.tokens),
         rng=rng,

@@ -36,7 +36,7 @@ from crawler.lifetime import RunConfig
 from crawler.log import LogConfig
 from crawler.net.limits import LimitsConfig
 from crawler.net.udp import NetworkConfig
-from crawler.sinks.jsonl import OutputConfig
+from crawler.sinks.config import OutputConfig
 from crawler.state import StateConfig
 from crawler.wire.compact import parse_address
 

@@ -11,7 +11,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crawler.sinks.base import Sink
+    from crawler.sinks.base import Sink, SinkStatistics
     from crawler.station import Shared, Station
 
 
@@ -57,19 +57,28 @@ def collect(
         "lookups": sum(c.lookups for c in locators),
         "peers_waiting": sum(s.locator.waiting for s in stations if s.locator is not None),
         "lookups_waiting": sum(s.locator.lookups_waiting for s in stations if s.locator is not None),
-        "lines_written": sink_counts.lines_written,
-        "lines_held": shared.outlet.lines_held,
+        **_output(sink_counts, shared.outlet.lines_held),
         "seedings": sum(s.bootstrap.counters.seedings for s in stations),
         "uplink_lost": any(s.pace.uplink_lost for s in stations),
         "stored_infohashes": shared.store.statistics().infohashes,
         "held_back": dict(shared.budget.held_back),
-        "dropped": _drops(stations, frontiers),
+        "dropped": _drops(stations, frontiers, sink_counts.lines_dropped),
     }
 
 
-def _drops(stations: Sequence[Station], frontiers: Any) -> dict[str, int]:
+def _output(counts: SinkStatistics, lines_held: int) -> dict[str, Any]:
+    return {
+        "lines_written": counts.lines_written,
+        "lines_held": lines_held,
+        "sink_alarms": counts.alarms,
+        "sink_trouble": counts.trouble,
+    }
+
+
+def _drops(stations: Sequence[Station], frontiers: Any, sink_overflow: int) -> dict[str, int]:
     """Return what was dropped, by reason; reasons that never occurred are left out."""
     drops: Counter[str] = Counter()
+    drops["sink_overflow"] = sink_overflow
     for station in stations:
         drops.update(station.node.counters.dropped)
         drops.update(station.sampler.counters.dropped)

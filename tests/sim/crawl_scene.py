@@ -24,7 +24,7 @@ from crawler.config import Config
 from crawler.net.udp import NetworkConfig
 from crawler.simnet.memory import MemoryNetwork
 from crawler.simnet.world import World, WorldConfig
-from crawler.sinks.jsonl import OutputConfig
+from crawler.sinks.config import OutputConfig
 from crawler.wire.compact import format_address, parse_address
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Scene:
         """Return the configuration of a crawl of this world, with some settings of some sections changed."""
         bootstrap = "{}:{}".format(*self.world.bootstrap)
         base = Config(
-            output=OutputConfig(path=str(self.out)),
+            output=OutputConfig(path=(str(self.out),)),
             network=NetworkConfig(listen=(LISTEN,), bootstrap=(bootstrap,), allow_private=True),
         )
         changes = {name: attrs.evolve(getattr(base, name), **keys) for name, keys in sections.items()}
