@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +48,6 @@ class DurableFile:
         segments: Segments,
         disk: Disk,
         report: Callable[..., None],
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open nothing yet.
 
@@ -58,14 +56,12 @@ class DurableFile:
             segments: knows when a file is to be closed, and what becomes of it.
             disk: makes the calls.
             report: told of events, from the thread that the calls are made in.
-            monotonic: seconds that only grow.
         """
         self.counters = TargetCounters()
         self._path = path
         self._segments = segments
         self._disk = disk
         self._report = report
-        self._monotonic = monotonic
         self._fd: int | None = None
         self._size = 0  # of the file, all of it acknowledged or older than us
         self._done = 0  # bytes of the batch that are written, and come after `_size`
@@ -89,13 +85,13 @@ class DurableFile:
                 raise
             self._report("sink.not_opened_yet", path=self._path, problem=_problem(error))
 
-    def commit(self, data: bytes) -> None:
+    def commit(self, data: bytes, now: float) -> None:
         """Write and sync ``data``; see `Target`."""
-        self._follow()
+        self._follow(now)
         if self._fd is None:
             self._take(self._opened())
-        elif not self._done and self._segments.is_due(self._size, len(data)):
-            self._rotate()
+        elif self._is_due(len(data)):
+            self._rotate(now)
         fd = self._descriptor()
         try:
             self._append(fd, data)
@@ -105,22 +101,22 @@ class DurableFile:
             raise
         try:
             self._disk.sync(fd)
-            now = self._disk.stat(fd)
+            after = self._disk.stat(fd)
         except OSError as error:
             self._put_aside(fd, error)
             raise
-        if now.st_nlink == 0:
+        if after.st_nlink == 0:
             self._forget(fd)
             raise FileNotFoundError(errno.ENOENT, "the file was deleted while it was written")
-        self._size, self._done = now.st_size, 0
+        self._size, self._done = after.st_size, 0
 
-    def tend(self) -> None:
+    def tend(self, now: float) -> None:
         """Follow the file, and close it when it is old enough."""
-        self._follow()
+        self._follow(now)
         if self._fd is None:
             self._take(self._opened())
-        elif not self._done and self._segments.is_due(self._size, 0):
-            self._rotate()
+        elif self._is_due(0):
+            self._rotate(now)
 
     def reopen(self) -> None:
         """At the next call, a file that is not at its path any more gets no time of grace."""
@@ -141,7 +137,7 @@ class DurableFile:
             self._done += taken
             self.counters.bytes_written += taken
 
-    def _follow(self) -> None:
+    def _follow(self, now: float) -> None:
         """Go on at the path when the open file is there no more."""
         if self._fd is None:
             return
@@ -158,7 +154,6 @@ class DurableFile:
             self._asked, self._missing_since = False, None
             return
         if here is None and not self._asked and mine.st_nlink:
-            now = self._monotonic()
             if self._missing_since is None:
                 self._missing_since = now
             if now - self._missing_since < _GRACE:
@@ -184,9 +179,13 @@ class DurableFile:
         self._take(new)
         return True
 
-    def _rotate(self) -> None:
+    def _is_due(self, more: int) -> bool:
+        # Neither in the midst of a batch nor while the file is not where we would take it from.
+        whole = not self._done and self._missing_since is None
+        return whole and self._segments.is_due(self._size, more)
+
+    def _rotate(self, now: float) -> None:
         """Close the file under another name and begin a new one; stay with it when that fails."""
-        now = self._monotonic()
         if now < self._rotate_after:
             return
         self._rotate_after = now + _ROTATE_AGAIN

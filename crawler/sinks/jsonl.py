@@ -191,7 +191,7 @@ class JsonlSink:
                 except trio.EndOfChannel:
                     return []
             try:
-                await self._in_thread(self._target.tend)
+                await self._in_thread(partial(self._target.tend, trio.current_time()))
             except OSError as error:
                 self._trouble = _problem(error)
 
@@ -200,7 +200,7 @@ class JsonlSink:
         rewrites = self._target.counters.rewrites
         while True:
             try:
-                await self._in_thread(partial(self._target.commit, data))
+                await self._in_thread(partial(self._target.commit, data, trio.current_time()))
             except OSError as error:
                 if error.errno in _READER_GONE:
                     raise ReaderGoneError from error

@@ -35,8 +35,8 @@ class Target(Protocol):
 
     counters: TargetCounters
 
-    def commit(self, data: bytes) -> None:
-        """Write ``data`` and return when it is as safe as it can be.
+    def commit(self, data: bytes, now: float) -> None:
+        """Write ``data`` at ``now``, seconds that only grow, and return when it is as safe as it can be.
 
         After an error the same ``data`` must be given again, until it has gone through.
 
@@ -44,7 +44,7 @@ class Target(Protocol):
             OSError: it is not there yet.
         """
 
-    def tend(self) -> None:
+    def tend(self, now: float) -> None:
         """Do what is due with nothing to write."""
 
     def reopen(self) -> None:
@@ -65,7 +65,7 @@ class Stream:
         self._ours = ours
         self._done = 0
 
-    def commit(self, data: bytes) -> None:
+    def commit(self, data: bytes, now: float) -> None:  # noqa: ARG002 - a stream is never too old
         """Write ``data``, from where the last attempt at it stopped."""
         view = memoryview(data)
         while self._done < len(view):
@@ -74,7 +74,7 @@ class Stream:
             self.counters.bytes_written += taken
         self._done = 0
 
-    def tend(self) -> None:
+    def tend(self, now: float) -> None:
         """Nothing is ever due."""
 
     def reopen(self) -> None:
