@@ -1,8 +1,8 @@
 """All outputs of a run as one sink: each gets every record, and none holds up another.
 
 One output alone gets the channel itself: when it can't write, the channel fills and the crawl pauses. Several
-have a bounded queue each. Only when every one of them is full does the crawl pause; as long as one has room,
-the others' overflow is dropped, for them alone, and counted.
+have a bounded queue each. When they are all slow the crawl pauses; as long as one keeps up, the overflow of
+the others is dropped, for them alone, and counted.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Outputs:
             SinkError: one cannot be opened; none is open then.
         """
         self._progress = trio.Event()
+        self._receiving = trio.CancelScope()
         self._legs: list[Leg] = []
         with contextlib.ExitStack() as opened:
             for target in config.path:
@@ -54,13 +55,12 @@ class Outputs:
         async with records, trio.open_nursery() as nursery:
             for leg in self._legs:
                 nursery.start_soon(self._run_leg, leg, name=f"sink {leg.sink.path}")
-            async for batch in records:
-                await self._hand_out(batch)
-                if all(leg.gone for leg in self._legs):
-                    break
+            with self._receiving:
+                async for batch in records:
+                    await self._hand_out(batch)
             for leg in self._legs:
                 leg.finish()
-        if all(leg.gone for leg in self._legs):
+        if self._all_gone:
             raise ReaderGoneError
 
     @property
@@ -97,21 +97,30 @@ class Outputs:
         self._opened.close()
 
     async def _run_leg(self, leg: Leg) -> None:
-        try:
-            await leg.run()
-        finally:
-            self._went_on()
+        await leg.run()
+        self._went_on()
+        if self._all_gone:
+            self._receiving.cancel()
 
     async def _hand_out(self, batch: list[Record]) -> None:
-        """Give ``batch`` to every output, once at least one has room for it or none is left."""
-        while True:
-            progress = self._progress
-            if any(leg.has_room for leg in self._legs) or all(leg.gone for leg in self._legs):
-                break
-            await progress.wait()
+        """Give ``batch`` to every output that has room.
+
+        That waits until all have, or one has half of its queue free: that one would soon stand idle for the
+        sake of the others. Outputs that are all about equally slow thus lose nothing by it.
+        """
+        while not (self._all_have_room or any(leg.is_ahead for leg in self._legs)):
+            await self._progress.wait()
         lines = sum(map(len, batch))
         for leg in self._legs:
             leg.offer(batch, lines)
+
+    @property
+    def _all_gone(self) -> bool:
+        return all(leg.gone for leg in self._legs)
+
+    @property
+    def _all_have_room(self) -> bool:
+        return all(leg.has_room for leg in self._legs if not leg.gone)
 
     def _went_on(self) -> None:
         self._progress.set()
@@ -135,7 +144,16 @@ class Leg:
     @property
     def has_room(self) -> bool:
         """Whether another batch may wait."""
-        return not self.gone and self._taken - self.sink.lines_written < self._most
+        return not self.gone and self._waiting < self._most
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether half of the queue is free."""
+        return not self.gone and 2 * self._waiting < self._most
+
+    @property
+    def _waiting(self) -> int:
+        return self._taken - self.sink.lines_written
 
     async def run(self) -> None:
         """Write what is offered until the end; a reader that goes ends only this output."""
@@ -143,23 +161,23 @@ class Leg:
             await self.sink.run(self._receiver)
         except ReaderGoneError:
             self.gone = True
-            self.dropped += self._taken - self.sink.lines_written
+            self.dropped += self._waiting
             self._taken = self.sink.lines_written
             self._on_event("sink.reader_gone", path=self.sink.path)
 
     def offer(self, batch: list[Record], lines: int) -> None:
         """Let ``batch``, of so many lines, wait for the output, or drop it for this output."""
         if self.has_room:
-            self._taken += lines
-            self._overflows = False
-            self._sender.send_nowait(batch)
-            return
+            # Broken: its reader has just gone, which its task is about to say.
+            with contextlib.suppress(trio.BrokenResourceError):
+                self._sender.send_nowait(batch)
+                self._taken += lines
+                self._overflows = False
+                return
         self.dropped += lines
         if not self._overflows and not self.gone:
             self._overflows = True
-            self._on_event(
-                "sink.overflow", path=self.sink.path, waiting=self._taken - self.sink.lines_written
-            )
+            self._on_event("sink.overflow", path=self.sink.path, waiting=self._waiting)
 
     def finish(self) -> None:
         """Offer no more."""

@@ -69,7 +69,7 @@ class Inode:
         return b"".join(p.data if p.state == SAFE else bytes(len(p.data)) for p in self.on_platters)
 
     def after_lucky_cut(self, rng: Random) -> bytes:
-        """Return the content when some of what was never synced got to the platters too, whole or as zeros."""
+        """Return the content when some of what was never synced got there too, whole or as zeros."""
         safe = self.after_cut()
         rest = b"".join(piece.data for piece in self.pieces)[len(safe) :]
         rest = rest[: rng.randrange(len(rest) + 1)]
