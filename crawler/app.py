@@ -13,6 +13,7 @@ import gc
 import random
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ from crawler.sinks.base import ReaderGoneError, SinkError
 from crawler.sinks.outputs import Outputs
 from crawler.state import StateDirectory
 from crawler.station import FamilyParts, Shared, Station
-from crawler.wire.compact import Family, format_address, pack_address
+from crawler.wire.compact import Family, format_address, is_global, pack_address
 from crawler.wire.ids import ID_BYTES, random_id
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 _CHANNEL_BATCHES = 64
 _HEARTBEAT = 5.0
 _LIVE_LINE = 0.5
+_LONGEST_REST = 2 * 86400.0
 _LAST_ANSWERS = 1.0
 _GC_THRESHOLDS = (100_000, 20, 50)
 _TROUBLE = {
@@ -99,7 +101,6 @@ class Run:
     clock: WallClock
     lifetime: Lifetime
     began: float
-    asking: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     sink_done: trio.Event = attrs.field(factory=trio.Event)
 
     def status(self) -> dict[str, Any]:
@@ -147,7 +148,7 @@ async def _run(
     await nursery.start(_reopen_on_hangup, run.sink)
     nursery.start_soon(_write, run, receiver, name="sink")
     for station in run.stations:
-        await nursery.start(station.run, run.asking)
+        await nursery.start(station.run)
         logger.info(
             "crawler.listening",
             address=format_address(pack_address(station.endpoint.socket.local)),
@@ -187,7 +188,8 @@ async def _reopen_on_hangup(
 
 async def _drain(run: Run, logger: Any) -> None:
     """Ask no more; let in what is on its way, write it, save the state."""
-    run.asking.cancel()
+    for station in run.stations:
+        station.asking.cancel()
     with trio.move_on_after(run.shared.config.run.drain_timeout):
         with trio.move_on_after(_LAST_ANSWERS):
             while any(len(station.node.transactions) for station in run.stations):  # noqa: ASYNC110 - they know no Event
@@ -371,10 +373,21 @@ def _family_parts(
             if isinstance(node, bytes) and len(node) == family.address_bytes
         ]
         try:
-            ledger.restore(frontier, state.load(f"ledger.{name}"), wall_minus_now)
+            ledger.restore(
+                frontier,
+                state.load(f"ledger.{name}"),
+                wall_minus_now,
+                admits=partial(_may_restore, family, private=shared.config.network.allow_private),
+                latest=trio.current_time() + _LONGEST_REST,
+            )
         except ledger.LedgerFormError as error:
             state.discard(f"ledger.{name}", str(error))
     return FamilyParts(family, frontier, RumourGuard(shared.config.rumours), saved)
+
+
+def _may_restore(family: Family, address: bytes, *, private: bool) -> bool:
+    """Whether a saved contact fits this run; an earlier one may have been let into a private network."""
+    return len(address) == family.address_bytes and (private or is_global(address))
 
 
 def _say(logger: Any) -> Callable[..., None]:

@@ -29,7 +29,7 @@ class Meaning:
 
     @property
     def allowed(self) -> str:
-        """What a value may be, in words for a person, such as ``"a number from 1 to 10"``."""
+        """What a value may be, in words for a person, such as ``"at least 1 and at most 10"``."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
         bounds = []

@@ -68,6 +68,7 @@ class Shared:
     secure_rng: Random
     on_event: Callable[..., None]
     tables: dict[Family, RoutingTable] = attrs.field(factory=dict)
+    samplers: dict[Family, Sampler] = attrs.field(factory=dict)
 
 
 class Station:
@@ -78,9 +79,8 @@ class Station:
     ) -> None:
         """Build everything; nothing is sent yet. ``listen`` is the address that the socket was asked for."""
         config = shared.config
-        self.listen = listen
-        self.shared = shared
-        self.parts = parts
+        self.asking = trio.CancelScope()
+        self.listen, self.shared, self.parts = listen, shared, parts
         self.node = _build_node(shared, parts.family, node_id)
         self.endpoint = Endpoint(
             self.node,
@@ -101,6 +101,7 @@ class Station:
             outlet=shared.outlet,
             rng=shared.rng,
         )
+        shared.samplers.setdefault(parts.family, self.sampler)
         self.explorer = Explorer(config.explore, self.endpoint, self.sampler, shared.rng)
         self.sampler.on_answer = self.explorer.met
         self.pace = Pace(
@@ -118,20 +119,19 @@ class Station:
             seeds=Seeds(config.network.bootstrap, parts.saved_nodes),
             sampler=self.sampler,
             pace=self.pace,
+            others=shared.samplers,
             rng=shared.rng,
             on_event=shared.on_event,
         )
 
-    async def run(
-        self, stages: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Run the endpoint until cancelled, and the stages that ask until ``stages`` is cancelled."""
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the endpoint until cancelled, and the stages that ask until :attr:`asking` is cancelled."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self.endpoint.run)
             task_status.started()
-            with stages:
-                async with trio.open_nursery() as asking:
-                    self._start_asking(asking)
+            with self.asking:
+                async with trio.open_nursery() as stages:
+                    self._start_asking(stages)
 
     def _start_asking(self, nursery: trio.Nursery) -> None:
         shared = self.shared

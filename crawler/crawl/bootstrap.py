@@ -5,7 +5,7 @@ It seeds again when the table has no good node, when the uplink seems lost, when
 when what is asked answers and yet nothing new has come for a while (fake neighbours): from the saved nodes,
 from nodes all around the key space that gave samples before, and from the bootstrap hosts. That costs a few
 dozen queries, so it may be wrong about a network that simply has been swept; but each time it brings nothing
-it waits longer, up to a limit.
+it waits longer, up to a limit, until the crawl finds something new again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from crawler.wire.compact import split_nodes
 from crawler.wire.ids import random_id
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from random import Random
 
     from crawler.crawl.frontier import Frontier
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from crawler.crawl.sample import Sampler
     from crawler.dht.events import Answered
     from crawler.net.dht import Endpoint
+    from crawler.wire.compact import Family
 
 
 _TRIES = 2
@@ -90,7 +91,7 @@ class BootstrapCounters:
 class Bootstrap:
     """Seeds one endpoint."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it looks at the whole crawl
         self,
         config: BootstrapConfig,
         endpoint: Endpoint,
@@ -98,10 +99,15 @@ class Bootstrap:
         seeds: Seeds,
         sampler: Sampler,
         pace: Pace,
+        others: Mapping[Family, Sampler],
         rng: Random,
         on_event: Callable[..., None],
     ) -> None:
-        """Join the parts; ``on_event(name, **fields)`` is told what happens, for the log."""
+        """Join the parts.
+
+        ``others`` are told of nodes of their family that our seeds name; ``on_event(name, **fields)`` is
+        told what happens, for the log.
+        """
         self.counters = BootstrapCounters()
         self._config = config
         self._endpoint = endpoint
@@ -109,28 +115,27 @@ class Bootstrap:
         self._saved = seeds.saved
         self._sampler = sampler
         self._pace = pace
+        self._others = others
         self._rng = rng
         self._on_event = on_event
         self._window = (0.0, 0, 0)
 
     async def run(self) -> None:
         """Seed at once, then whenever it is needed, until cancelled."""
-        pause = 0.0
-        next_allowed = trio.current_time()
+        config, counters = self._config, self._sampler.counters
+        seeded, pause, new_then = float("-inf"), 0.0, 0
         while True:
-            now = trio.current_time()
-            reason = self._reason(now)
-            if reason is not None and now >= next_allowed:
-                new_before = self._sampler.counters.new
+            if counters.new > new_then:
+                # What was found since ends the drought for which we have been waiting longer and longer.
+                new_then, pause = counters.new, min(pause, config.blind_pause)
+            reason = self._reason(trio.current_time())
+            longest = config.longest_pause if reason == "barren" else config.blind_pause
+            if reason is not None and trio.current_time() >= seeded + min(pause, longest):
                 await self._seed(reason)
                 self._restart_window()
-                await trio.sleep(self._config.check)
-                fruitful = self._sampler.counters.new > new_before
-                pause = self._config.first_pause if fruitful or not pause else pause * 2
-                blind = reason != "barren"
-                pause = min(pause, self._config.blind_pause if blind else self._config.longest_pause)
-                next_allowed = trio.current_time() + pause
-            await trio.sleep(self._config.check)
+                seeded = trio.current_time()
+                pause = min(pause * 2 or config.first_pause, config.longest_pause)
+            await trio.sleep(config.check)
 
     def _reason(self, now: float) -> str | None:
         """Why seeding is needed now, or None."""
@@ -159,18 +164,27 @@ class Bootstrap:
         counters.seedings += 1
         counters.reasons[reason] = counters.reasons.get(reason, 0) + 1
         answered_before = counters.seeds_answered
-        addresses = dict.fromkeys([*self._earlier_nodes(), *await self._resolve_hosts()])
+        asked: set[bytes] = set()
         async with trio.open_nursery() as nursery:
-            for address in addresses:
-                nursery.start_soon(self._ask, address)
+
+            def ask(addresses: Iterable[bytes]) -> None:
+                for address in addresses:
+                    if address not in asked:
+                        asked.add(address)
+                        nursery.start_soon(self._ask, address)
+
+            ask(self._earlier_nodes())
+            for host in self._hosts:
+                nursery.start_soon(self._ask_host, host, ask)
         answered = counters.seeds_answered - answered_before
-        self._on_event(
-            "bootstrap.seeded",
-            family=self._endpoint.node.family.name,
-            reason=reason,
-            asked=len(addresses),
-            answered=answered,
-        )
+        if asked:
+            self._on_event(
+                "bootstrap.seeded",
+                family=self._endpoint.node.family.name,
+                reason=reason,
+                asked=len(asked),
+                answered=answered,
+            )
         if answered:
             await self._look_around()
 
@@ -182,25 +196,18 @@ class Bootstrap:
         pools = [self._saved, givers, table]
         return [address for pool in pools for address in self._rng.sample(pool, min(count, len(pool)))]
 
-    async def _resolve_hosts(self) -> list[bytes]:
-        found: list[bytes] = []
-
-        async def resolve_one(host: str) -> None:
-            try:
-                found.extend(
-                    await resolve(host, self._endpoint.node.family, timeout=self._config.resolve_timeout)
-                )
-            except ResolveError as error:
-                self.counters.hosts_unresolved += 1
-                self._on_event("bootstrap.host_unresolved", host=host, problem=str(error))
-
-        async with trio.open_nursery() as nursery:
-            for host in self._hosts:
-                nursery.start_soon(resolve_one, host)
-        refused = [address for address in found if not self._endpoint.may_contact(address)]
-        if refused:
-            self._on_event("bootstrap.host_not_global", addresses=len(refused))
-        return [address for address in found if address not in refused]
+    async def _ask_host(self, host: str, ask: Callable[[Iterable[bytes]], None]) -> None:
+        """Let ``ask`` have the addresses of ``host`` that may be contacted."""
+        try:
+            found = await resolve(host, self._endpoint.node.family, timeout=self._config.resolve_timeout)
+        except ResolveError as error:
+            self.counters.hosts_unresolved += 1
+            self._on_event("bootstrap.host_unresolved", host=host, problem=str(error))
+            return
+        fit = [address for address in found if self._endpoint.may_contact(address)]
+        if found and not fit:
+            self._on_event("bootstrap.host_not_global", host=host)
+        ask(fit)
 
     async def _ask(self, address: bytes) -> None:
         for _ in range(_TRIES):
@@ -219,8 +226,9 @@ class Bootstrap:
             await look_up_node(self._endpoint, self._sampler.frontier, target, self._learn)
 
     def _learn(self, answer: Answered) -> None:
-        family = self._endpoint.node.family
-        self._sampler.learn(split_nodes(answer.response.body.get(family.nodes_key), family), vouched=True)
+        body = answer.response.body
+        for family, sampler in {**self._others, self._endpoint.node.family: self._sampler}.items():
+            sampler.learn(split_nodes(body.get(family.nodes_key), family), vouched=True)
 
 
 async def look_up_node(

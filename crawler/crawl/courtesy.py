@@ -31,11 +31,14 @@ async def ask_once(
     """
     if not frontier.claim(address):
         raise NoAnswerError
-    answered = True
+    answered: bool | None = True
     try:
         return await ask(address)
-    except (NoAnswerError, trio.Cancelled):
+    except NoAnswerError:
         answered = False
+        raise
+    except trio.Cancelled:
+        answered = None
         raise
     finally:
         frontier.release(address, trio.current_time(), answered=answered)

@@ -292,14 +292,21 @@ class Frontier:
         self._went_stale()
         return True
 
-    def release(self, address: bytes, now: float, *, answered: bool) -> None:
-        """Tell what came of the query for which ``address`` was claimed."""
+    def release(self, address: bytes, now: float, *, answered: bool | None) -> None:
+        """Tell what came of the query for which ``address`` was claimed; None: nobody waited for it.
+
+        An answer that nobody waited for may have been lost or not, so the node has one try left.
+        """
         contact = self._contacts.get(address)
         if contact is None or contact.phase is not Phase.CLAIMED:
             return
         if answered:
             contact.standing = Standing.VOUCHED
             self._ready(contact)
+        elif answered is None:
+            contact.standing = Standing.SILENT
+            contact.failures = 1
+            self._wait(contact, now + self._config.retry_after)
         else:
             contact.phase = Phase.ASKED
             self.failed(contact, now)

@@ -138,8 +138,10 @@ class Pace:
     def _pause(self, now: float, *, busy: bool) -> float:
         if busy:
             return self._config.tick
-        wait = self._endpoint.budget.wait(now)
-        return min(max(wait, self._config.tick), 5 * self._config.tick)
+        # Without a wait for the budget there was nobody to ask, or no room for what they would answer.
+        idle = 5 * self._config.tick
+        wait = self._endpoint.budget.wait(now) or idle
+        return min(max(wait, self._config.tick), idle)
 
     def _watch_uplink(self, now: float) -> None:
         endpoint = self._endpoint

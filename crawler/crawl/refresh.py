@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from crawler.crawl.bootstrap import look_up_node
+from crawler.dht.events import PingWanted
 from crawler.dht.identity import is_secure, secure_id
 from crawler.net.dht import QueryFailedError
 from crawler.settings import setting
@@ -76,10 +77,10 @@ class Refresh:
 
     def _worth_pinging(self, now: float) -> list[bytes]:
         wanted = self._endpoint.want_pings
-        addresses = [node.address for node in self._endpoint.node.table.questionable(now)]
-        while wanted and len(addresses) < self._config.pings_per_tick:
-            addresses.append(wanted.popitem()[0])
-        return addresses
+        for node in self._endpoint.node.table.questionable(now):
+            wanted.pop(node.address, None)
+            wanted[node.address] = PingWanted(node.id, node.address)
+        return [wanted.popitem()[0] for _ in range(min(len(wanted), self._config.pings_per_tick))]
 
     async def _ping(self, address: bytes) -> None:
         try:

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 _METHOD = b"sample_infohashes"
 _LONGEST_INTERVAL = 21600
 _MAX_BLAMED = 50_000
+_MAX_NODES = 32
+"""Nodes taken from one answer: honest ones name up to 20 (krpc.md §11 row 15), a lie could name thousands."""
+_PATIENCE = 64
+"""So many contacts that must wait are passed over in one batch: a flood in one network is no endless loop."""
 _PROVED = {Standing.GIVES, Standing.MUTE}
 
 
@@ -108,7 +112,8 @@ class Sampler:
         fill = self._endpoint.template(_METHOD).fill
         frontier.wake(now)
         queries: list[tuple[bytes, Address]] = []
-        while len(queries) < count:
+        patience = _PATIENCE + count
+        while patience and len(queries) < count:
             contact = frontier.take()
             if contact is None:
                 break
@@ -116,9 +121,11 @@ class Sampler:
             wait = budget.hold(address, now)
             if wait:
                 frontier.postponed(contact, now + wait)
+                patience -= 1
                 continue
             if contact.standing not in _PROVED and not self._rumours.allows(address[:-2], now):
                 frontier.failed(contact, now)
+                patience -= 1
                 continue
             where = unpack_address(address)
             tid = node.open_query(where, address, _METHOD, self, contact, now)
@@ -151,7 +158,7 @@ class Sampler:
 
     def learn(self, nodes: list[tuple[bytes, bytes]], *, vouched: bool = False) -> int:
         """Take rumours of nodes that may be contacted into the frontier; returns how many are new."""
-        ids = {address: node_id for node_id, address in nodes}
+        ids = {address: node_id for node_id, address in nodes[:_MAX_NODES]}
         unknown = dict.fromkeys(self.frontier.heard(list(ids), vouched=vouched))
         return sum(self._add(ids[address], address, vouched=vouched) for address in unknown)
 
@@ -163,7 +170,7 @@ class Sampler:
 
     def _learn_blob(self, blob: bytes, *, vouched: bool) -> None:
         """As :meth:`learn` from an answer's `nodes`; the ids of nodes that we know are not even read."""
-        addresses = split_node_addresses(blob, self._family)
+        addresses = split_node_addresses(blob[: _MAX_NODES * self._family.node_bytes], self._family)
         for address in dict.fromkeys(self.frontier.heard(addresses, vouched=vouched)):
             at = addresses.index(address) * self._family.node_bytes
             self._add(blob[at : at + ID_BYTES], address, vouched=vouched)

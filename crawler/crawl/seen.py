@@ -8,7 +8,8 @@ the settings, in bytes about
     121 * recent + 2 * capacity * 1.44 * log2(2 / error_rate) / 8
 
 and a new infohash is taken for an old one with a probability of at most `error_rate`. An infohash forgotten
-with its generation is emitted again when it is next seen; one that is seen again before is kept.
+with its generation is emitted again when it is next seen; one that is seen again before is kept. What was
+among the latest `capacity` less `recent` infohashes seen is known for certain.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ class SeenConfig:
         1_000_000, unit="infohashes", help="Remembered exactly as well, 121 bytes each.", minimum=1000
     )
 
+    def __attrs_post_init__(self) -> None:
+        if self.recent > self.capacity:
+            raise ValueError(f"recent = {self.recent}: allowed is at most capacity, {self.capacity}")
+
 
 _HANDED_OVER_AT_ONCE = 64
 
@@ -70,9 +75,11 @@ class Seen:
         if len(recent) - before != len(unsure):
             unsure = list(dict.fromkeys(unsure))
         if self._leaving or self._young is not None:
+            # Twice as many leave as came in, so that the last has left before the set is full again.
+            leave = max(_HANDED_OVER_AT_ONCE, 2 * len(unsure))
             unsure = [infohash for infohash in unsure if not self._knew(infohash)]
-            self._hand_over(_HANDED_OVER_AT_ONCE)
-        if len(recent) >= self._config.recent - len(self._leaving):
+            self._hand_over(leave)
+        if len(recent) >= self._config.recent:
             self._hand_over(len(self._leaving))
             self._leaving, self._recent = recent, set()
         self.total += len(unsure)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from crawler.dht.events import Answered, Event, PingWanted, Refused, TimedOut
+from crawler.dht.events import Answered, Event, PingWanted, Refused, Sighting, TimedOut
 from crawler.wire import krpc
 from crawler.wire.compact import is_global, pack_address
 
@@ -21,19 +21,26 @@ if TYPE_CHECKING:
     from crawler.dht.reply_budget import ReplyBudget
     from crawler.dht.responder import Responder
     from crawler.dht.routing import RoutingTable
-    from crawler.dht.transactions import Transactions
+    from crawler.dht.transactions import Transaction, Transactions
     from crawler.wire.compact import Address, Family
 
 _VOTE_EVERY = 8
 """One answer in so many votes on our address; that is soon enough."""
 
 _MAX_EVENTS = 100_000
-"""Events wait only until the shell's next batch; this bound can be met only if the shell stands still."""
+"""While so many events wait for the shell, what strangers' queries lead to is dropped and counted.
+
+The outcomes of our own queries always find room: their number is bounded by that of the transactions.
+"""
 
 
 @attrs.define
 class NodeCounters:
-    """What passed through a node since it started."""
+    """What passed through a node since it started.
+
+    ``queries_sent`` = ``answers`` + ``refusals`` + ``timeouts`` - ``late_answers`` + those in flight: a late
+    answer or refusal ends a query that was counted as timed out before.
+    """
 
     datagrams_in: int = 0
     bytes_in: int = 0
@@ -72,7 +79,7 @@ class Node:
         self.counters = NodeCounters()
         self._reply_budget = reply_budget
         self._allow_private = allow_private
-        self._events: deque[Event] = deque(maxlen=_MAX_EVENTS)
+        self._events: deque[Event] = deque()
         self._replies: list[tuple[bytes, Address]] = []
 
     @property
@@ -113,13 +120,11 @@ class Node:
     def handle_timer(self, now: float) -> None:
         """Turn every overdue transaction into an event."""
         for transaction in self.transactions.expire(now):
-            self.counters.timeouts += 1
-            self.table.failed(None, transaction.compact, now)
-            self._events.append(TimedOut(transaction))
+            self._time_out(transaction, now)
 
     def take_events(self) -> deque[Event]:
         """Return the events since the last call, oldest first."""
-        events, self._events = self._events, deque(maxlen=_MAX_EVENTS)
+        events, self._events = self._events, deque()
         return events
 
     def take_replies(self) -> list[tuple[bytes, Address]]:
@@ -134,7 +139,8 @@ class Node:
             return
         if message.id == self.table.own_id:
             self.counters.dropped["response_with_our_id"] += 1
-            self._events.append(TimedOut(transaction))
+            if not transaction.late:
+                self._time_out(transaction, now)
             return
         self.counters.answers += 1
         if transaction.late:
@@ -154,6 +160,8 @@ class Node:
             self.counters.dropped["error_unmatched"] += 1
             return
         self.counters.refusals += 1
+        if transaction.late:
+            self.counters.late_answers += 1
         self.transactions.rtt.measured(now - transaction.sent)
         self._events.append(Refused(transaction, message))
 
@@ -174,11 +182,23 @@ class Node:
             return
         answer = self.responder.answer(query, compact, now)
         if answer.sighting is not None:
-            self._events.append(answer.sighting)
+            self._tell(answer.sighting)
         worth_knowing = bool(query.id) and not query.read_only
         if worth_knowing and not self.table.queried_by(query.id, compact, now):
-            self._events.append(PingWanted(query.id, compact))
+            self._tell(PingWanted(query.id, compact))
         self._reply(answer.reply, size, source, compact, now)
+
+    def _tell(self, event: Sighting | PingWanted) -> None:
+        """Queue what a stranger's query led to."""
+        if len(self._events) < _MAX_EVENTS:
+            self._events.append(event)
+        else:
+            self.counters.dropped["events_full"] += 1
+
+    def _time_out(self, transaction: Transaction, now: float) -> None:
+        self.counters.timeouts += 1
+        self.table.failed(None, transaction.compact, now)
+        self._events.append(TimedOut(transaction))
 
     def _reply(self, reply: bytes | None, size_in: int, source: Address, compact: bytes, now: float) -> None:
         if reply is None:

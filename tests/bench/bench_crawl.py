@@ -1,14 +1,18 @@
 """Prints how many answers the daemon handles a CPU-second, beside libtorrent on the same simulated network.
 
-Run by ``make bench``. The simulated network has a core of its own; on another one run, each with a fresh
-network:
+Run by ``make bench``. The simulated network has a core of its own; on another one run, in turn and each with
+a fresh network of the same seed:
 
 - the daemon as a user starts it, which seeks peers too, with dedupe, ledger, budgets and output on;
 - the daemon with ``--no-peers``: the sample crawl alone, which is what libtorrent is asked to do;
-- libtorrent's `dht_sample_infohashes` driven from Python (libtorrent_sampler.py).
+- libtorrent's `dht_sample_infohashes` driven from Python (libtorrent_sampler.py), once doing the same job
+  (intervals kept, JSON lines written) and once the bare minimum.
 
-CPU seconds are those of the whole process from its start. Every node of the network answers, so that an
-answer costs the same everywhere; the ratio to libtorrent in one run is what counts, since machines differ.
+All of it is done ``--runs`` times, every other time in reverse order, since a shared machine drifts. CPU
+seconds are those of the whole process from its start; what starting and stopping costs is measured too, on a
+network of a few nodes, and the answers per CPU-second after it stand in a column of their own. Every node of
+the network answers, so that an answer costs the same everywhere. Machines differ: what counts is the ratio to
+libtorrent in the same run.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import argparse
 import contextlib
 import json
 import os
-import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,46 +30,94 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `make bench` runs this as a plain script
+
+from tests.sim.network_process import NetworkProcess
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from tests.sim.network_process import NetworkEnd
+
 SAMPLER = Path(__file__).with_name("libtorrent_sampler.py")
-GRACE_SECONDS = 60
+NETWORK_CORE, CONTENDER_CORE = 0, 1
+A_MOMENT = 0.05
+"""Seconds of crawling of a run that measures what starting and stopping costs."""
+
+
+@attrs.frozen
+class Contender:
+    """What runs, and how.
+
+    Attributes:
+        name: as in the table.
+        command: with ``{host}``, ``{port}``, ``{seconds}`` and ``{out}`` to be filled in.
+        log: whether its figures are the last line of its log, on stderr, rather than of stdout.
+    """
+
+    name: str
+    command: Sequence[str]
+    log: bool
+
+
+DAEMON = (
+    *(sys.executable, "-m", "crawler", "--out", "{out}", "--bootstrap", "{host}:{port}"),
+    *("--listen", "127.0.0.1:0", "--allow-private", "--max-rate", "{rate}"),
+    *("--duration", "{seconds}", "--log-format", "json"),
+)
+LIBTORRENT = (sys.executable, str(SAMPLER), "{host}", "{port}", "{seconds}")
+SAME_JOB, BARE = "libtorrent, same job", "libtorrent, bare"
+CONTENDERS = (
+    Contender("daemon", DAEMON, log=True),
+    Contender("daemon --no-peers", (*DAEMON, "--no-peers"), log=True),
+    Contender(SAME_JOB, (*LIBTORRENT, "--same-job", "{out}"), log=False),
+    Contender(BARE, LIBTORRENT, log=False),
+)
 
 
 @attrs.frozen
 class Figures:
     """What one contender came to, and what its network saw of it."""
 
-    name: str
     answers: int
     queries_sent: int
     infohashes: int
     peers: int
     cpu_seconds: float
+    start_seconds: float
     memory_mib: float
-    network: dict[str, Any]
-    network_cpu_seconds: float
+    network: NetworkEnd
 
     @property
     def answers_per_cpu_second(self) -> float:
         """Return the figure that is compared."""
         return self.answers / self.cpu_seconds
 
-    def row(self) -> str:
+    @property
+    def after_start(self) -> float:
+        """Return the same without the CPU time that starting and stopping take."""
+        return self.answers / max(self.cpu_seconds - self.start_seconds, 0.01)
+
+    @property
+    def new_per_query(self) -> float:
+        """Return new infohashes per query sent, of whatever kind."""
+        return self.infohashes / max(self.queries_sent, 1)
+
+    def row(self, name: str) -> str:
         """Return a line of the table."""
         return (
-            f"{self.name:22}{self.answers:9}{self.cpu_seconds:8.2f}{self.answers_per_cpu_second:12.0f}"
-            f"{self.infohashes:12}{self.infohashes / max(self.queries_sent, 1):11.2f}{self.peers:10}"
-            f"{self.memory_mib:9.0f}{self.network_cpu_seconds:12.2f}{self.network['kernel_drops']:8}"
+            f"{name:22}{self.answers:9}{self.cpu_seconds:8.2f}{self.answers_per_cpu_second:11.0f}"
+            f"{self.after_start:13.0f}{self.infohashes:12}{self.new_per_query:9.2f}{self.peers:10}"
+            f"{self.memory_mib:8.0f}{self.network.cpu_seconds:9.2f}"
+            f"{self.network.summary['kernel_drops']:9}"
         )
 
 
 HEADER = (
-    f"{'':22}{'answers':>9}{'CPU s':>8}{'answers/':>12}{'new':>12}{'new per':>11}{'peers':>10}"
-    f"{'memory':>9}{'network':>12}{'network':>8}\n"
-    f"{'':22}{'':>9}{'':>8}{'CPU s':>12}{'infohashes':>12}{'query':>11}{'':>10}"
-    f"{'MiB':>9}{'CPU s':>12}{'drops':>8}"
+    f"{'':22}{'answers':>9}{'CPU s':>8}{'answers/':>11}{'the same,':>13}{'new':>12}{'new per':>9}"
+    f"{'peers':>10}{'memory':>8}{'network':>9}{'network':>9}\n"
+    f"{'':22}{'':>9}{'':>8}{'CPU s':>11}{'after start':>13}{'infohashes':>12}{'query':>9}"
+    f"{'':>10}{'MiB':>8}{'CPU s':>9}{'drops':>9}"
 )
 
 
@@ -81,57 +133,42 @@ def on_core(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-@contextlib.contextmanager
-def network(options: argparse.Namespace, ended: dict[str, Any]) -> Iterator[str]:
-    """Serve a simulated network and give its bootstrap address; at the end, ``ended`` gets its summary."""
-    command = [sys.executable, "-m", "crawler", "simulate", "--listen", "127.64.0.1:0"]
-    command += ["--nodes", str(options.nodes), "--infohashes", str(options.infohashes)]
-    command += ["--rtt", "100", "--dead", str(options.dead), "--bep51", str(options.bep51)]
-    command += ["--loss", str(options.loss), "--seed", "1", "--interval", "600"]
-    with on_core(0):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    stdout = cast("Any", process.stdout)
-    try:
-        yield stdout.readline().split()[1]
-    finally:
-        process.send_signal(signal.SIGINT)
-        ended.update(json.loads(stdout.read().splitlines()[-1]))
-        _, _, usage = os.wait4(process.pid, 0)
-        process.returncode = 0
-        ended["cpu_seconds"] = usage.ru_utime + usage.ru_stime
-
-
-def contend(name: str, command: Sequence[str], options: argparse.Namespace, *, log: bool) -> Figures:
-    """Run one contender against a fresh network; its figures are its last line of JSON, on stderr if ``log``.
-
-    ``{host}``, ``{port}`` and ``{out}`` in the command stand for the bootstrap address and an output file.
-    """
-    ended: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as directory, network(options, ended) as bootstrap:
-        host, port = bootstrap.split(":")
-        command = [word.format(host=host, port=port, out=f"{directory}/peers.jsonl") for word in command]
-        with on_core(1):
-            process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if log else None, text=True
-            )
-        stream = cast("Any", process.stderr if log else process.stdout)
-        lines = stream.read().splitlines()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode or not lines:
-        sys.exit(f"{name} failed ({process.returncode}):\n" + "\n".join(lines[-20:]))
-    figures = json.loads(lines[-1])
+def contend(contender: Contender, world: dict[str, object], seconds: float, rate: float) -> Figures:
+    """Run one contender against a fresh network for so long."""
+    with tempfile.TemporaryDirectory() as directory:
+        with on_core(NETWORK_CORE):
+            network = NetworkProcess(**world)
+        with network:
+            host, port = network.bootstrap.split(":")
+            filled = {"host": host, "port": port, "seconds": seconds, "rate": rate}
+            command = [word.format(**filled, out=f"{directory}/peers.jsonl") for word in contender.command]
+            figures, usage = measure(contender, command)
+            end = network.stop()
     return Figures(
-        name=name,
         answers=figures["answers"],
         queries_sent=figures["queries_sent"],
         infohashes=figures["infohashes"],
         peers=figures.get("peers", 0),
-        cpu_seconds=figures["cpu_seconds"],
+        cpu_seconds=usage.ru_utime + usage.ru_stime,
+        start_seconds=0.0,
         memory_mib=usage.ru_maxrss / 1024,
-        network=ended,
-        network_cpu_seconds=ended["cpu_seconds"],
+        network=end,
     )
+
+
+def measure(contender: Contender, command: Sequence[str]) -> tuple[dict[str, Any], Any]:
+    """Run ``command`` to its end; return its own figures and the kernel's on what it used."""
+    with on_core(CONTENDER_CORE):
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE if contender.log else None, text=True
+        )
+    stream = cast("Any", process.stderr if contender.log else process.stdout)
+    lines = stream.read().splitlines()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode or not lines:
+        sys.exit(f"{contender.name} failed ({process.returncode}):\n" + "\n".join(lines[-20:]))
+    return json.loads(lines[-1]), usage
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -142,31 +179,49 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dead", type=float, default=0.0)
     parser.add_argument("--bep51", type=float, default=1.0)
     parser.add_argument("--loss", type=float, default=0.0)
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--max-rate", type=float, default=12_000.0, help="of the daemon, in queries/s")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--runs", type=int, default=3)
     return parser.parse_args(arguments)
 
 
 def main() -> None:
     options = parse()
-    seconds = str(options.seconds)
-    daemon = [sys.executable, "-m", "crawler", "--out", "{out}", "--bootstrap", "{host}:{port}"]
-    daemon += ["--listen", "127.0.0.1:0", "--allow-private", "--max-rate", "1000000"]
-    daemon += ["--duration", seconds, "--log-format", "json"]
-    libtorrent = [sys.executable, str(SAMPLER), "{host}", "{port}", seconds]
-    sys.stdout.write(HEADER + "\n")
-    results = []
-    for name, command, log in (
-        ("daemon", daemon, True),
-        ("daemon --no-peers", [*daemon, "--no-peers"], True),
-        ("libtorrent samples", libtorrent, False),
-    ):
-        results.append(contend(name, command, options, log=log))
-        sys.stdout.write(results[-1].row() + "\n")
-        sys.stdout.flush()
-    yardstick = results[-1].answers_per_cpu_second
-    for figures in results[:-1]:
-        ratio = figures.answers_per_cpu_second / yardstick
-        sys.stdout.write(f"{figures.name}: {ratio:.2f} times libtorrent's answers a CPU-second\n")
+    world: dict[str, object] = {"rtt": 100, "seed": 1, "interval": 600}
+    world |= {name: getattr(options, name) for name in ("dead", "bep51", "loss")}
+    full = world | {"nodes": options.nodes, "infohashes": options.infohashes}
+    few = world | {"nodes": 8, "infohashes": 8}
+    say(f"load average {os.getloadavg()[0]:.2f} before the start")
+    say(HEADER)
+    results: dict[str, list[Figures]] = {contender.name: [] for contender in CONTENDERS}
+    for run in range(options.runs):
+        for contender in CONTENDERS if run % 2 == 0 else reversed(CONTENDERS):
+            start = contend(contender, few, A_MOMENT, options.max_rate).cpu_seconds
+            figures = contend(contender, full, options.seconds, options.max_rate)
+            results[contender.name].append(attrs.evolve(figures, start_seconds=start))
+            say(results[contender.name][-1].row(contender.name))
+    conclude(results)
+
+
+def conclude(results: dict[str, list[Figures]]) -> None:
+    """Print the median run of each contender, and each ratio that counts as the median over the runs."""
+    say("medians")
+    for name, runs in results.items():
+        say(sorted(runs, key=lambda run: run.answers_per_cpu_second)[len(runs) // 2].row(name))
+    for name in list(results)[:2]:
+        for yardstick in (SAME_JOB, BARE):
+            pairs = list(zip(results[name], results[yardstick], strict=True))
+            whole = [mine.answers_per_cpu_second / its.answers_per_cpu_second for mine, its in pairs]
+            after = [mine.after_start / its.after_start for mine, its in pairs]
+            say(
+                f"{name}: {statistics.median(whole):.2f} times the answers a CPU-second of {yardstick}"
+                f" ({min(whole):.2f} to {max(whole):.2f}); {statistics.median(after):.2f} after the start"
+            )
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

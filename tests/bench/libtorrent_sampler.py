@@ -1,9 +1,10 @@
 """Crawls a DHT with libtorrent's `dht_sample_infohashes`, driven from Python; prints one JSON line.
 
-Run by bench_crawl.py, in a process of its own so that the CPU time is libtorrent's and the driver's. The
-driver does the least that a crawl needs: it asks every node that an answer names once, and keeps the
-infohashes in a set. libtorrent's own limits are lifted; its queue of alerts is emptied as soon as there is
-anything in it.
+Run by bench_crawl.py, in a process of its own so that the CPU time is libtorrent's and the driver's. There
+are two drivers. The bare one does the least that a crawl needs: it asks every node that an answer names once,
+and keeps the infohashes in a set. With ``--same-job FILE`` it does what the daemon does, in the plainest
+Python: each node's `interval` is kept and honoured, and every new infohash is written as a line of JSON.
+libtorrent's own limits are lifted; its queue of alerts is emptied as soon as there is anything in it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,14 @@ import random
 import sys
 import time
 from collections import deque
-from typing import Any
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import libtorrent as lt
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 OUTSTANDING = 2000
 """Enough to keep both ends busy at a round trip of 100 ms, if answers come at 20,000 a second."""
@@ -70,10 +76,12 @@ class Crawl:
 
     def _ask(self) -> None:
         while self.waiting and self._outstanding < OUTSTANDING:
-            target = lt.sha1_hash(self._random.randbytes(20))
-            self.session.dht_sample_infohashes(self.waiting.popleft(), target)
-            self.queries += 1
-            self._outstanding += 1
+            self._send(self.waiting.popleft())
+
+    def _send(self, address: tuple[str, int]) -> None:
+        self.session.dht_sample_infohashes(address, lt.sha1_hash(self._random.randbytes(20)))
+        self.queries += 1
+        self._outstanding += 1
 
     def _take(self, alert: lt.dht_sample_infohashes_alert) -> None:
         self.answers += 1
@@ -87,18 +95,68 @@ class Crawl:
                 self.waiting.append(address)
 
 
+class SameJob(Crawl):
+    """The crawl with a ledger and an output, which comes back to a node when its interval is over."""
+
+    def __init__(self, bootstrap: tuple[str, int], out: TextIO) -> None:
+        super().__init__(bootstrap)
+        self._out = out
+        self._due: dict[tuple[str, int], float] = {}
+
+    def _ask(self) -> None:
+        now = time.monotonic()
+        # The one that answered first is due first, or at worst a little later than it might be.
+        while (first := next(iter(self._due), None)) and self._due[first] <= now:
+            del self._due[first]
+            self.waiting.append(first)
+        super()._ask()
+
+    def _take(self, alert: lt.dht_sample_infohashes_alert) -> None:
+        self.answers += 1
+        self._outstanding -= 1
+        giver = alert.endpoint
+        self._due[giver] = time.monotonic() + alert.interval.total_seconds()
+        host, port = giver
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        for sample in alert.samples:
+            infohash = sample.to_bytes()
+            if infohash not in self.infohashes:
+                self.infohashes.add(infohash)
+                self._out.write(
+                    f'{{"type":"infohash","ts":"{at}","infohash":"{infohash.hex()}",'
+                    f'"source":"sample","node":"{host}:{port}"}}\n'
+                )
+        for node in alert.nodes:
+            address = node["endpoint"]
+            if address not in self.known:
+                self.known.add(address)
+                self.waiting.append(address)
+
+
+def crawl(options: argparse.Namespace) -> Crawl:
+    """Run the crawl that ``options`` ask for."""
+    bootstrap = (options.host, options.port)
+    if options.same_job is None:
+        bare = Crawl(bootstrap)
+        bare.run(options.seconds)
+        return bare
+    with options.same_job.open("w", encoding="ascii") as out:
+        same = SameJob(bootstrap, out)
+        same.run(options.seconds)
+        return same
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("host")
     parser.add_argument("port", type=int)
     parser.add_argument("seconds", type=float)
-    options = parser.parse_args()
-    crawl = Crawl((options.host, options.port))
-    crawl.run(options.seconds)
+    parser.add_argument("--same-job", type=Path, metavar="FILE")
+    done = crawl(parser.parse_args())
     figures = {
-        "answers": crawl.answers,
-        "queries_sent": crawl.queries,
-        "infohashes": len(crawl.infohashes),
+        "answers": done.answers,
+        "queries_sent": done.queries,
+        "infohashes": len(done.infohashes),
         "cpu_seconds": time.process_time(),
     }
     sys.stdout.write(json.dumps(figures) + "\n")

@@ -88,6 +88,11 @@ class Stages:
         self.sampler.learn([node.contact])
         return node
 
+    def know(self, nodes: list[tuple[bytes, bytes]]) -> None:
+        """Let the frontier hear of nodes, one answer each."""
+        for node in nodes:
+            self.sampler.learn([node])
+
     def send(self, queries: list[Any]) -> int:
         """Send what a stage wants to ask; returns how many queries."""
         self.endpoint.send_queries(queries, trio.current_time())

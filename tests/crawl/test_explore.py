@@ -83,7 +83,7 @@ async def test_targets_are_all_over_its_table(autojump_clock: MockClock) -> None
     """Each question aims at another of the node's buckets, so that each can bring something new."""
     stages = Stages.joined(explore={"rest": 1.0})
     fresh = fresh_nodes()
-    stages.sampler.learn(list(itertools.islice(fresh, 1000)))
+    stages.know(list(itertools.islice(fresh, 1000)))
     node = scripted(stages.net, 1, names_fresh(fresh))
     meet(stages, node)
     await explore_for(stages, 100, node)
@@ -141,7 +141,7 @@ async def test_effort_follows_what_it_brings(autojump_clock: MockClock) -> None:
     assert sum(90 <= at < 100 for at in times) >= 9
 
 
-async def test_no_more_is_asked_than_there_is_room_for(autojump_clock: MockClock) -> None:
+def test_no_more_is_asked_than_there_is_room_for() -> None:
     """The batch is bounded by what is left of the budget, and nobody to ask is an empty batch."""
     stages = Stages.joined(explore={"rest": 1.0})
     assert stages.explorer.next_queries(10, RATE, 0.0) == []
@@ -151,7 +151,7 @@ async def test_no_more_is_asked_than_there_is_room_for(autojump_clock: MockClock
     assert [len(stages.explorer.next_queries(8, RATE, at)) for at in (1.0, 2.0, 3.0, 4.0)] == [8, 8, 4, 0]
 
 
-async def test_memory_is_bounded(autojump_clock: MockClock) -> None:
+def test_memory_is_bounded() -> None:
     """Of more nodes than are remembered the oldest is forgotten, and may be met again."""
     stages = Stages.joined(explore={"rest": 1.0, "max_known": 10})
     nodes = list(itertools.islice(fresh_nodes(), 25))

@@ -154,7 +154,7 @@ async def test_a_flood_of_peers_is_cut(autojump_clock: MockClock) -> None:
     assert (counters.peers, counters.peers_over_limit, counters.located) == (3, 7, 1)
 
 
-async def test_both_queues_are_bounded(autojump_clock: MockClock) -> None:
+def test_both_queues_are_bounded() -> None:
     """Infohashes that find no room are dropped, the newest there, the oldest here, and each is counted."""
     stages = Stages.joined(locate={"max_waiting": 10, "max_lookups_waiting": 4})
     locator = stages.locator
@@ -172,7 +172,7 @@ async def test_both_queues_are_bounded(autojump_clock: MockClock) -> None:
     assert [w and w.infohash for w in wanted] == [infohash(n) for n in (105, 104, 103, 102)] + [None]
 
 
-async def test_givers_without_room_are_not_remembered(autojump_clock: MockClock) -> None:
+def test_givers_without_room_are_not_remembered() -> None:
     """When the queue is full, givers whose infohashes are dropped take no memory either."""
     stages = Stages.joined(locate={"max_waiting": 1})
     for number in range(1000):
@@ -225,7 +225,7 @@ async def test_a_late_answer_counts_once(
     check_books(stages)
 
 
-async def test_no_more_is_asked_than_is_allowed(autojump_clock: MockClock) -> None:
+def test_no_more_is_asked_than_is_allowed() -> None:
     """A batch has at most as many questions as there is budget for; the others keep their turn."""
     stages = Stages.joined()
     for number in range(10):
@@ -235,7 +235,7 @@ async def test_no_more_is_asked_than_is_allowed(autojump_clock: MockClock) -> No
     assert stages.locator.counters.asked == 10
 
 
-async def test_our_newest_id_is_used(autojump_clock: MockClock) -> None:
+def test_our_newest_id_is_used() -> None:
     """Questions carry the id that we have when they are asked."""
     stages = Stages.joined()
     stages.locator.sampled(PEER, [infohash(1), infohash(2)])

@@ -48,7 +48,7 @@ def level(outlet: Outlet) -> str:
     return "overfull" if outlet.overfull else "full" if outlet.full else "open"
 
 
-async def test_records_go_out_in_one_batch_and_in_order() -> None:
+def test_records_go_out_in_one_batch_and_in_order() -> None:
     """What was taken since the last flush leaves as one batch, first come first."""
     outlet, sink = outlet_and_sink()
     records: list[Record] = [found(2), PeersFound(0.0, bytes(20), "announce", (NODE,)), found(1)]
@@ -63,7 +63,7 @@ async def test_records_go_out_in_one_batch_and_in_order() -> None:
         sink.write()
 
 
-async def test_what_is_held_is_all_that_is_not_written() -> None:
+def test_what_is_held_is_all_that_is_not_written() -> None:
     """Lines count as held wherever they are on their way, until the sink has written them."""
     outlet, sink = outlet_and_sink()
     outlet.put(found(3))
@@ -75,7 +75,7 @@ async def test_what_is_held_is_all_that_is_not_written() -> None:
     assert (outlet.lines_held, outlet.lines_in) == (4, 7)
 
 
-async def test_it_is_full_until_the_sink_has_written() -> None:
+def test_it_is_full_until_the_sink_has_written() -> None:
     """Lines in the channel fill the outlet as much as those before it: both are memory."""
     outlet, sink = outlet_and_sink(max_waiting=10, channel_batches=math.inf)
     levels = []
@@ -93,7 +93,7 @@ async def test_it_is_full_until_the_sink_has_written() -> None:
     assert (outlet.lines_held, sink.written) == (0, 20)
 
 
-async def test_a_full_channel_costs_nothing() -> None:
+def test_a_full_channel_costs_nothing() -> None:
     """When the channel has no room, what was taken waits in the outlet, and leaves in order later."""
     outlet, sink = outlet_and_sink(channel_batches=1)
     for count in (1, 2, 3):
@@ -160,7 +160,7 @@ async def test_after_finish_the_channel_ends() -> None:
         await sink.channel.receive()
 
 
-async def test_time_is_turned_into_epoch_seconds() -> None:
+def test_time_is_turned_into_epoch_seconds() -> None:
     """The outlet lends the stages the wall clock that it was given."""
     sender, _receiver = trio.open_memory_channel[list[Record]](1)
     outlet = Outlet(OutletConfig(), sender, lambda now: now + 1000, lambda: 0)

@@ -41,7 +41,8 @@ async def settled(stages: Stages, *nodes: ScriptedNode, seconds: float = 1.0) ->
             await nursery.start(stages.endpoint.run)
             for node in nodes:
                 nursery.start_soon(node.run)
-            stages.sample()
+            for _ in range(10):
+                stages.sample()
 
 
 async def test_samples_become_one_record(autojump_clock: MockClock) -> None:
@@ -257,6 +258,15 @@ async def test_odd_nodes_are_no_trouble(autojump_clock: MockClock, nodes: object
     assert stages.found == hashes(1)
 
 
+async def test_a_flood_of_nodes_is_cut(autojump_clock: MockClock) -> None:
+    """Of an answer that names far more nodes than any honest one only the first are taken."""
+    stages = Stages.joined()
+    flood = [(bytes([n]) * 20, pack_address((f"127.8.{n}.1", 2000))) for n in range(50)]
+    await settled(stages, stages.node(1, gives(1, nodes=join_nodes(flood))))
+
+    assert len(stages.frontier) == 1 + 32
+
+
 async def test_forbidden_rumours_are_dropped(autojump_clock: MockClock) -> None:
     """Nodes that may not be contacted never enter the ledger, and are counted."""
     stages = Stages.joined()
@@ -267,13 +277,13 @@ async def test_forbidden_rumours_are_dropped(autojump_clock: MockClock) -> None:
     assert stages.sampler.counters.dropped == {"node_not_contactable": 3}
 
 
-async def test_one_ip_gets_few_first_contacts(autojump_clock: MockClock) -> None:
+def test_one_ip_gets_few_first_contacts() -> None:
     """A liar who lists a victim under many ports gains as many datagrams as are allowed, and no more."""
     stages = Stages.joined(rumours={"contacts_per_ip": 3}, limits={"ip_burst": 100.0, "prefix_burst": 100.0})
     victim = [(bytes([port % 256]) * 20, pack_address(("127.8.0.1", port))) for port in range(2000, 2050)]
-    stages.sampler.learn(victim)
+    stages.know(victim)
 
-    assert stages.sample() == 3
+    assert len(stages.sampler.next_queries(100, 0.0)) == 3
     assert stages.rumours.refused == 47
 
 
@@ -282,12 +292,29 @@ async def test_a_flood_in_one_network_does_not_stop_the_rest(autojump_clock: Moc
     stages = Stages.joined(limits={"prefix_burst": 5.0})
     flood = [(bytes([n % 256]) * 20, pack_address(("127.8.0.1", 2000 + n))) for n in range(100)]
     flood += [(bytes([n]) * 20, pack_address((f"127.8.0.{n}", 3000))) for n in range(2, 250)]
-    stages.sampler.learn(flood)
+    stages.know(flood)
     node = stages.node(9, gives(1))
     await settled(stages, node)
 
     assert len(node.heard) == 1
     assert stages.sampler.counters.asked == 6
+
+
+def test_a_flood_costs_little_time_at_once() -> None:
+    """However many contacts of one network must wait, a batch looks at a bounded number of them."""
+    stages = Stages.joined()
+    flood = [
+        (number.to_bytes(2, "big") * 10, pack_address((f"127.8.0.{1 + number % 250}", 2000 + number // 250)))
+        for number in range(5000)
+    ]
+    stages.know(flood)
+    stages.sampler.next_queries(100, 0.0)
+    assert stages.frontier.ready >= 4500
+
+    elsewhere = [(bytes([n]) * 20, pack_address((f"127.9.{n}.1", 2000))) for n in range(200)]
+    stages.know(elsewhere)
+    asked = [address for at in range(1, 100) for _, address in stages.sampler.next_queries(100, at / 100)]
+    assert sum(host.startswith("127.9.") for host, _ in asked) == 200
 
 
 async def test_a_changed_id_is_followed(autojump_clock: MockClock) -> None:
@@ -377,13 +404,13 @@ async def test_who_answered_another_question_may_be_sampled(autojump_clock: Mock
 
 
 @pytest.mark.parametrize(("share", "near"), [(1.0, 200), (0.0, 0)])
-async def test_targets_are_near_or_far(autojump_clock: MockClock, share: float, near: int) -> None:
+def test_targets_are_near_or_far(share: float, near: int) -> None:
     """As many queries as set aim at the asked node's own id, the others at its farther buckets."""
     stages = Stages.joined(sample={"near_share": share})
     ids = [bytes([number, 1, *bytes(18)]) for number in range(200)]
     for number, node_id in enumerate(ids):
         stages.sampler.learn([(node_id, pack_address((f"127.8.{number}.1", 2000)))])
-    sent = [krpc.decode(data) for data, _ in stages.sampler.next_queries(200, trio.current_time())]
+    sent = [krpc.decode(data) for data, _ in stages.sampler.next_queries(200, 0.0)]
 
     targets = [query.args[b"target"] for query in sent if isinstance(query, krpc.Query)]
     assert len(targets) == 200

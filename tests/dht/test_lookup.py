@@ -225,6 +225,27 @@ def test_a_flood_of_neighbours_does_not_keep_closer_ones_out() -> None:
     assert asked(ours)[:3] == [1, 2, 3]
 
 
+def test_who_is_dropped_leaves_his_place_to_others() -> None:
+    """An IP address whose candidate gave way to closer ones may be named again, if closer itself."""
+    ours = lookup(*range(101, 109), candidates=8)
+    ours.learn([node(100)])
+    assert address(108) not in ours._candidates
+    again = (key(1), address(108)[:4] + b"\x1a\xe2")
+    ours.learn([again])
+    assert ours.advance(0.0)[0] == again
+
+
+def test_somebody_farther_displaces_nobody() -> None:
+    """When the list is full of closer candidates the newcomer is dropped, even if closer than some asked."""
+    ours = lookup(100, 101, 102, 103, candidates=8)
+    assert asked(ours) == [100, 101, 102, 103]
+    ours.learn([node(number) for number in range(1, 9)])
+    ours.learn([node(50)])
+    assert len(ours._candidates) == 12
+    assert address(50) not in ours._candidates
+    assert address(8) in ours._candidates
+
+
 @attrs.define
 class Mirror:
     """What a lookup should hold, worked out by sorting everything each time."""
@@ -265,11 +286,11 @@ NODES = st.lists(
     st.builds(
         lambda number, network, host, port: (key(number), bytes((45, 1, network, host, 26, port))),
         st.integers(0, 255),
-        st.integers(0, 5),
-        st.integers(1, 5),
+        st.integers(0, 20),
+        st.integers(1, 3),
         st.integers(1, 2),
     ),
-    max_size=12,
+    max_size=16,
 )
 STEPS = st.lists(
     st.tuples(st.sampled_from(["answer", "answer", "fail", "late"]), st.integers(0, 99), NODES), max_size=40

@@ -141,6 +141,20 @@ def test_a_reused_id_is_not_taken_for_its_predecessor() -> None:
     assert len(others) == 2
 
 
+def test_a_reused_id_is_not_taken_for_a_late_predecessor() -> None:
+    """The end of the wait for a late answer, given long since, does not end the query that has its id now."""
+    table = Transactions(TransactionsConfig(), Repetitive())
+    tids = [ask(table, 0.0) for _ in range(3)]
+    assert len(table.expire(3.0)) == 3
+    table.match(tids[0], HOST, 4.0)
+    assert ask(table, 9.9, context="new") == tids[0]
+    assert table.expire(10.5) == []
+    assert (len(table), table.room) == (1, TransactionsConfig().max_in_flight - 1)
+    found = table.match(tids[0], HOST, 10.6)
+    assert found is not None
+    assert found.context == "new"
+
+
 @pytest.mark.parametrize(
     "choices",
     [{"shortest_timeout": 11.0}, {"initial_timeout": 11.0}, {"longest_timeout": 0.5}],

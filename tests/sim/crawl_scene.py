@@ -12,7 +12,7 @@ import gc
 import json
 import random
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import attrs
 import pytest
@@ -39,26 +39,38 @@ EPOCH = 1_767_225_600.0
 """The wall clock at virtual time 0: 2026-01-01T00:00:00Z."""
 
 
+class Passage(NamedTuple):
+    """One datagram; ``at`` is when it left, or when it arrives."""
+
+    at: float
+    source: Address
+    destination: Address
+    size: int
+
+
 class SceneNetwork(MemoryNetwork):
-    """A memory network that writes down what our sockets send, and whose cable can be pulled.
+    """A memory network that writes down what our sockets send and receive, and whose cable can be pulled.
 
     Attributes:
         connected: False loses every datagram in either direction.
-        sent: (time, source, destination, size) of everything that a socket sent, lost or not.
+        sent: everything that a socket sent, lost or not.
+        received: everything that was on its way to a socket.
     """
 
     def __init__(self, world: World | None, *, rng: random.Random, **options: float) -> None:
         super().__init__(world, rng=rng, **options)
         self.connected = True
-        self.sent: list[tuple[float, Address, Address, int]] = []
+        self.sent: list[Passage] = []
+        self.received: list[Passage] = []
 
     def carry(self, data: bytes, source: MemorySocket, destination: Address, now: float) -> None:
-        self.sent.append((now, source.local, destination, len(data)))
+        self.sent.append(Passage(now, source.local, destination, len(data)))
         if self.connected:
             super().carry(data, source, destination, now)
 
     def _deliver(self, receiver: MemorySocket, due: float, datagram: Datagram) -> None:
         if self.connected:
+            self.received.append(Passage(due, datagram[1], receiver.local, len(datagram[0])))
             super()._deliver(receiver, due, datagram)
 
 

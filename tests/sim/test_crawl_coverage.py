@@ -26,7 +26,7 @@ async def test_a_sweep_finds_what_is_there(
 ) -> None:
     """One sweep finds 99 % of the reachable infohashes, each once, with true peers, and invents nothing."""
     with Scene.of(tmp_path, seed, **WORLD) as scene:
-        assert await scene.crawl(50, **FAST) == 0
+        assert await scene.crawl(90, **FAST) == 0
         found, reachable, truth = scene.found(), scene.reachable(), scene.true_peers()
 
         assert len(found) == len(set(found))
