@@ -13,7 +13,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url $(if $(UPGRADE),--upgrade)
 # The methods that report to nursery.start; ASYNC124 would forbid a test that is async only to run under Trio's clock.
-FLAKE8_ASYNC := $(VENV)/bin/flake8-async --startable-in-context-manager run,watch_signals,serve
+FLAKE8_ASYNC := $(VENV)/bin/flake8-async --startable-in-context-manager run,watch_signals,serve,_reopen_on_hangup
 SECONDS_TO_CRAWL ?= 20
 KILLS ?= 200
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _READER_GONE = {errno.EPIPE, errno.EINVAL} if sys.platform == "win32" else {errno.EPIPE}
 _TICK = 0.5  # seconds between two looks at the file when nothing is to be written
+_HOUSEKEEPING = 1.0  # seconds between two looks for closed files
 _MOST_LINES = 8192  # of one batch, if it may not gather more anyway
 
 
@@ -239,7 +240,7 @@ class JsonlSink:
             if self._target.counters.rotated != rotated:
                 rotated = self._target.counters.rotated
                 await trio.to_thread.run_sync(segments.keep_house, limiter=limiter, abandon_on_cancel=True)
-            await trio.sleep(1)
+            await trio.sleep(_HOUSEKEEPING)
 
 
 def _problem(error: OSError) -> str:

@@ -103,6 +103,13 @@ async def write_numbers(sink: JsonlSink, batches: int, each: int = 3, pause: flo
                 await trio.sleep(pause)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when ``condition`` is met, which nobody announces."""
+    await trio.lowlevel.checkpoint()
+    while not condition():  # noqa: ASYNC110 - neither a count nor a file has an Event
+        await trio.sleep(0.01)
+
+
 async def run_in_line(function: Callable[..., Any], *arguments: Any, **_options: Any) -> Any:
     """Stand in for `trio.to_thread.run_sync`, so that virtual time can be used."""
     await trio.lowlevel.checkpoint()

@@ -20,7 +20,7 @@ from crawler.sinks import tail
 from crawler.sinks.base import SinkError
 from crawler.sinks.config import OutputConfig
 from crawler.sinks.disk import Disk
-from tests.sinks.lines import Log, WatchedSink, found, numbers_at, numbers_in, write_numbers
+from tests.sinks.lines import Log, WatchedSink, found, numbers_at, numbers_in, until, write_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,6 +148,7 @@ async def under_load(sink: WatchedSink, disturb: Callable[[int], None], times: i
             for number in range(times):
                 await trio.to_thread.run_sync(disturb, number)
                 await trio.sleep(0.01)
+            await trio.lowlevel.checkpoint()
             stop.set()
 
         stop = trio.Event()
@@ -217,8 +218,7 @@ async def test_a_rename_is_followed_within_a_second(path: Path, signalled: bool)
         if signalled:
             sink.reopen()
         with trio.fail_after(0.7 if signalled else 1.2):
-            while not path.exists():  # noqa: ASYNC110 - a file has no Event
-                await trio.sleep(0.02)
+            await until(path.exists)
         sender.close()
     sink.close()
 

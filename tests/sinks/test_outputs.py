@@ -16,7 +16,7 @@ from crawler.records import Record
 from crawler.sinks.base import ReaderGoneError, SinkError
 from crawler.sinks.config import OutputConfig
 from crawler.sinks.outputs import Outputs
-from tests.sinks.lines import Log, found, numbers_in
+from tests.sinks.lines import Log, found, numbers_in, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,8 +74,7 @@ async def test_a_blocked_one_stops_no_other(tmp_path: Path) -> None:
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write, outputs, 1000)
-            while outputs.lines_settled < 10_000:  # noqa: ASYNC110 - a count has no Event
-                await trio.sleep(0.01)
+            await until(lambda: outputs.lines_settled == 10_000)
             nursery.cancel_scope.cancel()
 
     file, pipe = outputs.each().values()

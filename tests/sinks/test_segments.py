@@ -14,10 +14,11 @@ import attrs
 import pytest
 import trio
 
+from crawler.sinks import jsonl
 from crawler.sinks.base import SinkError
 from crawler.sinks.config import OutputConfig
 from crawler.sinks.segments import Segments
-from tests.sinks.lines import Log, WatchedSink, found, numbers_in, write_numbers
+from tests.sinks.lines import Log, WatchedSink, found, numbers_in, until, write_numbers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,17 +101,17 @@ async def test_by_time_over_a_restart(path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["gzip", "zstd"])
-async def test_closed_files_are_compressed(path: Path, form: str) -> None:
+async def test_closed_files_are_compressed(path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Closed files are compressed beside the writing, by a thread of their own, and then removed."""
     if form == "zstd":
         pytest.importorskip("zstandard", reason="zstandard is not installed")
+    monkeypatch.setattr(jsonl, "_HOUSEKEEPING", 0.01)
     config = OutputConfig(**QUICK, rotate_size=4000, compress=form)
     sink = WatchedSink(path, config, Log())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(write_numbers, sink, 60, 3, 0.03)
+        nursery.start_soon(write_numbers, sink, 60, 3, 0.005)
         with trio.fail_after(5):
-            while sink.statistics().compressed < 3:  # noqa: ASYNC110 - a count has no Event
-                await trio.sleep(0.01)
+            await until(lambda: sink.statistics().compressed >= 3)
     sink.close()
     house(path, compress=form).keep_house()
 

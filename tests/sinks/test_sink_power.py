@@ -109,7 +109,7 @@ async def test_starting_after_a_power_cut(tmp_path: Path, autojump_clock: trio.t
     assert mended > 100
 
 
-async def test_a_sync_that_lies(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+def test_a_sync_that_lies() -> None:
     """The disk of these tests is no ornament: trying a failed sync again, as we don't, would lose lines."""
     disk = MemoryDisk(faults={("sync", 1): errno.EIO})
     fd = disk.open_to_append("/out")

@@ -15,10 +15,10 @@ from pathlib import Path
 import trio
 
 from crawler.sinks.config import OutputConfig
-from tests.sinks.lines import Log, WatchedSink, numbers_at, write_numbers
+from tests.sinks.lines import Log, WatchedSink, numbers_at, until, write_numbers
 
 _SIZE = 256 * 1024
-_BATCHES, _EACH = 200, 10  # about 300 kB: more than the disk holds beside the filler
+_BATCHES, _EACH = 100, 10  # about 150 kB: more than the disk holds beside the filler
 
 
 def main() -> None:
@@ -37,14 +37,12 @@ async def _fill_and_free(directory: Path) -> dict[str, object]:
     sink = WatchedSink(path, OutputConfig(flush_interval=0.01, max_batch=20, retry_first=0.2), log)
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(write_numbers, sink, _BATCHES // 2, _EACH)
-            while not sink.statistics().trouble:  # noqa: ASYNC110 - a count has no Event
-                await trio.sleep(0.01)
+            nursery.start_soon(write_numbers, sink, _BATCHES, _EACH)
+            await until(lambda: bool(sink.statistics().trouble))
             when_full = sink.statistics().lines_written
             (directory / "filler").unlink()
             freed = trio.current_time()
-            while sink.statistics().lines_written == when_full:  # noqa: ASYNC110 - a count has no Event
-                await trio.sleep(0.01)
+            await until(lambda: sink.statistics().lines_written > when_full)
             resumed = trio.current_time() - freed
     sink.close()
     return {
