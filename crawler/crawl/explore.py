@@ -35,7 +35,7 @@ class ExploreConfig:
     """How eagerly unknown nodes are looked for."""
 
     rest: float = setting(
-        60.0, unit="s", help="How long a node asked for other nodes is left alone by exploring.", above=0
+        15.0, unit="s", help="How long a node asked for other nodes is left alone by exploring.", above=0
     )
     least_rate: float = setting(
         1.0, unit="queries/s", help="Exploring goes on at this rate even when it brings nothing.", minimum=0

@@ -361,7 +361,18 @@ class Frontier:
                 contact.standing = Standing.VOUCHED
                 self._ready(contact)
                 self._went_stale()
+            elif contact.standing is Standing.SILENT and self._deserves_retry(contact):
+                self._ready(contact)
         self._named_once.difference_update(addresses)
+
+    def _deserves_retry(self, contact: Contact) -> bool:
+        """Whether a contact was put to rest after one try only because nobody else had named it yet."""
+        return (
+            contact.phase is Phase.WAITING
+            and contact.failures == 1
+            and contact.listed
+            and contact.named >= self._config.retry_vouchers
+        )
 
     def _ready(self, contact: Contact) -> None:
         contact.phase = Phase.READY

@@ -446,3 +446,24 @@ def test_those_who_answered_may_be_asked_other_things() -> None:
         assert ours.claim(address(1))
         ours.release(address(1), 1.0, answered=answered)
     assert asks_nobody(ours, 499.0)
+
+
+def test_a_second_mention_earns_the_retry_that_was_denied() -> None:
+    """A node that rests because only one node had named it is tried once more when another names it."""
+    frontier = Frontier(FrontierConfig(), random.Random(1))
+    contact = frontier.add(b"i" * 20, b"\x2d\x0a\0\1\x1a\xe1")
+    assert contact is not None
+    frontier.wake(0.0)
+    assert frontier.take() is contact
+    frontier.failed(contact, 0.0)
+    frontier.wake(60.0)
+    assert frontier.take() is None
+
+    frontier.heard([contact.address])
+    frontier.wake(61.0)
+
+    assert frontier.take() is contact
+    frontier.failed(contact, 61.0)
+    frontier.heard([contact.address])
+    frontier.wake(120.0)
+    assert frontier.take() is None

@@ -75,10 +75,19 @@ class World:
     def in_flight(self) -> list[Question]:
         return [question for question in self.questions if not question.given_up]
 
+    def rests_after_one_try(self, where: bytes) -> bool:
+        """Whether a node failed once and got no retry because only one node had named it."""
+        contact = self.ours.get(where)
+        return contact is not None and contact.listed and (contact.failures, contact.named) == (1, 1)
+
     def hear(self, numbers: Iterable[int], *, vouched: bool) -> None:
         """Somebody names nodes, perhaps one twice; those unknown are added as long as there is room."""
         addresses = [address(number) for number in numbers]
+        resting = {each for each in addresses if self.rests_after_one_try(each)}
         unknown = self.ours.heard(addresses, vouched=vouched)
+        for where in resting:
+            # The second mention earns the retry that was denied.
+            self.soft.pop(where, None)
         assert unknown == [each for each in addresses if self.ours.get(each) is None]
         for where in unknown:
             before = {contact.address for contact in self.ours}
