@@ -13,8 +13,9 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url $(if $(UPGRADE),--upgrade)
 # The methods that report to nursery.start; ASYNC124 would forbid a test that is async only to run under Trio's clock.
-FLAKE8_ASYNC := $(VENV)/bin/flake8-async --startable-in-context-manager run,watch_signals,serve
+FLAKE8_ASYNC := $(VENV)/bin/flake8-async --startable-in-context-manager run,watch_signals,serve,_reopen_on_hangup
 SECONDS_TO_CRAWL ?= 20
+KILLS ?= 200
 
 .PHONY: help
 help:  ## list these targets
@@ -44,6 +45,10 @@ bench: $(VENV)/.dev  ## measure the daemon beside libtorrent, in one run
 	@shopt -s nullglob; found=(tests/bench/bench_*.py); \
 	if [ $${#found[@]} = 0 ]; then echo "make bench: no tests/bench/bench_*.py" >&2; exit 1; fi; \
 	for script in "$${found[@]}"; do echo "== $$script"; $(PY) "$$script"; done
+
+.PHONY: torture
+torture: $(VENV)/.dev  ## kill a writing process 200 times (KILLS=n) and hold its file against what it promised
+	$(PY) -m tests.torture.kill --kills $(KILLS)
 
 .PHONY: lock
 lock: $(VENV)/.dev  ## write the lock files anew from pyproject.toml (UPGRADE=1: newest versions)

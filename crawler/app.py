@@ -7,6 +7,7 @@ outlet and sink are drained, the state is saved. A crash of our own code leaves 
 from __future__ import annotations
 
 import contextlib
+import signal
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from crawler.building import Run
     from crawler.config import Config
     from crawler.net.dht import DatagramSocket
+    from crawler.sinks.outputs import Outputs
     from crawler.state import StateDirectory
 
 _CHANNEL_BATCHES = 64
@@ -34,6 +36,16 @@ _TROUBLE = {
     "bootstrap.host_not_global",
     "bootstrap.host_unresolved",
     "crawler.address_not_available",
+    "sink.disk_failed",
+    "sink.not_locked",
+    "sink.not_opened_yet",
+    "sink.overflow",
+    "sink.reader_gone",
+    "sink.reopen_failed",
+    "sink.rotate_failed",
+    "sink.segment_deleted",
+    "sink.segment_failed",
+    "sink.torn_line",
     "sink.write_failed",
     "state.damaged",
 }
@@ -76,6 +88,7 @@ async def _run(
 ) -> None:
     lifetime = run.lifetime
     await nursery.start(lifetime.watch_signals, nursery.cancel_scope.cancel)
+    await nursery.start(_reopen_on_hangup, run.sink)
     nursery.start_soon(_write, run, receiver, name="sink")
     for station in run.stations:
         await nursery.start(station.run)
@@ -116,6 +129,19 @@ async def _write(run: Run, receiver: trio.MemoryReceiveChannel[list[Record]]) ->
         run.lifetime.end("reader gone")
     finally:
         run.sink_done.set()
+
+
+async def _reopen_on_hangup(
+    sink: Outputs, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """At SIGHUP, where there is one, follow outputs that were renamed."""
+    if not hasattr(signal, "SIGHUP"):
+        task_status.started()
+        return
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            sink.reopen()
 
 
 async def _drain(run: Run, logger: Any) -> None:

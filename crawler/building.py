@@ -32,7 +32,7 @@ from crawler.dht.tokens import Tokens
 from crawler.lifetime import Lifetime
 from crawler.net.limits import QueryBudget
 from crawler.sinks.base import SinkError
-from crawler.sinks.jsonl import JsonlSink
+from crawler.sinks.outputs import Outputs
 from crawler.state import StateDirectory
 from crawler.station import FamilyParts, Shared, Station
 from crawler.wire.compact import Family, is_global
@@ -77,7 +77,7 @@ class Run:
     families: dict[Family, FamilyParts]
     lookups: PeerLookups | None
     fetching: Fetching | None
-    sink: JsonlSink
+    sink: Outputs
     state: StateDirectory | None
     clock: WallClock
     lifetime: Lifetime
@@ -137,7 +137,7 @@ def assemble(
     state = _open_state(config, on_event)
     sink = _open_sink(config, on_event)
     opened.callback(sink.close)
-    outlet = Outlet(config.outlet, channel, clock, lambda: sink.statistics().lines_written)
+    outlet = Outlet(config.outlet, channel, clock, lambda: sink.lines_settled)
     shared = _share(config, outlet, on_event)
     families: dict[Family, FamilyParts] = {}
     stations = _build_stations(shared, families, state, open_socket, clock.offset)
@@ -176,9 +176,9 @@ def _share(config: Config, outlet: Outlet, on_event: Callable[..., None]) -> Sha
     )
 
 
-def _open_sink(config: Config, on_event: Callable[..., None]) -> JsonlSink:
+def _open_sink(config: Config, on_event: Callable[..., None]) -> Outputs:
     try:
-        return JsonlSink(config.output, on_event)
+        return Outputs(config.output, on_event)
     except SinkError as error:
         raise ConfigError(str(error)) from error
 

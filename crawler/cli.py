@@ -76,7 +76,10 @@ class Flags:
     """What the crawl's command line says: text as it was typed, since `config` judges it like any source."""
 
     out: Annotated[
-        str | None, _flag(_WRITE, "PATH", "append records to PATH; - is stdout (peers.jsonl)", hyphen=True)
+        list[str] | None,
+        _flag(
+            _WRITE, "PATH", "append records to PATH; - is stdout; repeat for more (peers.jsonl)", hyphen=True
+        ),
     ] = None
     no_peers: Annotated[bool, _flag(_WRITE, "", "write infohashes only, seek no peers")] = False
     metadata: Annotated[
@@ -121,8 +124,9 @@ class Flags:
         Raises:
             ConfigError: --out took the next flag for a path.
         """
-        if self.out is not None and self.out.startswith("--"):
-            raise ConfigError(f"--out needs a path, not {self.out}; a file of that name is ./{self.out}")
+        for out in self.out or ():
+            if out.startswith("--"):
+                raise ConfigError(f"--out needs a path, not {out}; a file of that name is ./{out}")
         values = attrs.asdict(self, filter=lambda field, value: field.name != "config" and value)
         if self.no_peers:
             values["no_peers"] = False

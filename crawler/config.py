@@ -40,7 +40,7 @@ from crawler.net.limits import LimitsConfig
 from crawler.net.peer_listener import ListenerConfig
 from crawler.net.peers import PeersConfig
 from crawler.net.udp import NetworkConfig
-from crawler.sinks.jsonl import OutputConfig
+from crawler.sinks.config import OutputConfig
 from crawler.state import StateConfig
 from crawler.swarm.assembly import MemoryConfig
 from crawler.swarm.connection import ConnectionConfig

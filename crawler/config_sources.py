@@ -198,6 +198,8 @@ def _from_value(option: Option, value: Any, place: str) -> Any:
     if option.optional and (value is None or value == ""):
         return None
     if option.kind is tuple:
+        if option.meaning.one_is_enough and _is(option.item, value):
+            value = [value]
         if not isinstance(value, list | tuple) or not all(_is(option.item, item) for item in value):
             raise _refusal(option, value, place)
         return tuple(option.item(item) for item in value)

@@ -25,6 +25,7 @@ class Meaning:
     above: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    one_is_enough: bool = False
 
     @property
     def allowed(self) -> str:
@@ -53,7 +54,7 @@ class Meaning:
         )
 
 
-def setting(
+def setting(  # noqa: PLR0913 - one keyword for each thing that a setting says of itself
     default: Any,
     *,
     unit: str,
@@ -62,6 +63,7 @@ def setting(
     above: float | None = None,
     maximum: float | None = None,
     choices: Sequence[str] = (),
+    one_is_enough: bool = False,
 ) -> Any:
     """Return an attrs field that explains itself and refuses what is not allowed.
 
@@ -73,12 +75,13 @@ def setting(
         above: the value must be greater than this.
         maximum: largest value allowed.
         choices: the only values allowed.
+        one_is_enough: of a list: one value may stand without the list around it.
 
     Raises:
         ValueError: from the class that has the field, when a value is out of bounds; the message names the
             field, the value and what is allowed.
     """
-    meaning = Meaning(unit, help, minimum, above, maximum, tuple(choices))
+    meaning = Meaning(unit, help, minimum, above, maximum, tuple(choices), one_is_enough)
 
     def check(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not meaning.admits(value):

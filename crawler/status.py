@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from crawler.building import Run
     from crawler.crawl.frontier import Frontier
     from crawler.fetching import Fetching
+    from crawler.sinks.base import SinkStatistics
 
 
 def collect(run: Run, now: float) -> dict[str, Any]:
@@ -24,10 +25,9 @@ def collect(run: Run, now: float) -> dict[str, Any]:
         **_traffic(run),
         **_sampling(run, now),
         **_locating(run),
-        "lines_written": sink_counts.lines_written,
-        "lines_held": run.shared.outlet.lines_held,
+        **_output(sink_counts, run.shared.outlet.lines_held),
         "held_back": dict(run.shared.budget.held_back),
-        "dropped": _drops(run),
+        "dropped": _drops(run, sink_counts.lines_dropped),
         **({} if run.fetching is None else {"fetch": _fetch(run.fetching)}),
     }
 
@@ -141,10 +141,20 @@ def _serve(fetching: Fetching) -> dict[str, Any]:
     }
 
 
-def _drops(run: Run) -> dict[str, int]:
+def _output(counts: SinkStatistics, lines_held: int) -> dict[str, Any]:
+    return {
+        "lines_written": counts.lines_written,
+        "lines_held": lines_held,
+        "sink_alarms": counts.alarms,
+        "sink_trouble": counts.trouble,
+    }
+
+
+def _drops(run: Run, sink_overflow: int) -> dict[str, int]:
     """Return what was dropped, by reason; reasons that never occurred are left out."""
     stations = run.stations
     drops: Counter[str] = Counter()
+    drops["sink_overflow"] = sink_overflow
     for station in stations:
         drops.update(station.node.counters.dropped)
         drops.update(station.sampler.counters.dropped)

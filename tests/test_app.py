@@ -25,7 +25,8 @@ from crawler.crawl.pace import Pace
 from crawler.crawl.sample import Sampler
 from crawler.lifetime import RunConfig
 from crawler.net.udp import NetworkConfig, UdpSocket, open_socket
-from crawler.sinks.jsonl import JsonlSink, OutputConfig
+from crawler.sinks.config import OutputConfig
+from crawler.sinks.jsonl import JsonlSink
 from crawler.state import StateConfig, StateDirectory
 from tests.sim.crawl_scene import LISTEN, Scene
 from tests.sinks.flaky_disk import FlakyDisk
@@ -50,7 +51,7 @@ def _restored_collector() -> Iterator[None]:
 def lonely(tmp_path: Path, **sections: Any) -> Config:
     """Return the configuration of a daemon on real loopback that knows nobody, with sections replaced."""
     network = NetworkConfig(listen=("127.0.0.1:0",), bootstrap=(), allow_private=True)
-    output = OutputConfig(path=str(tmp_path / "out.jsonl"))
+    output = OutputConfig(path=(str(tmp_path / "out.jsonl"),))
     return attrs.evolve(Config(network=network, output=output, run=RunConfig(duration=0.2)), **sections)
 
 
@@ -67,7 +68,7 @@ async def test_a_short_run_on_a_real_socket(tmp_path: Path) -> None:
 
 async def test_an_output_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     """A path in a missing directory is the user's mistake, told before anything is sent."""
-    output = OutputConfig(path=str(tmp_path / "missing" / "out.jsonl"))
+    output = OutputConfig(path=(str(tmp_path / "missing" / "out.jsonl"),))
     with pytest.raises(ConfigError, match=r"cannot open .*missing/out.jsonl for writing"):
         await app.run(lonely(tmp_path, output=output))
 

@@ -135,7 +135,7 @@ def test_no_flags_mean_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--max-rate x", '--max-rate = "x": allowed is a number, above 0 (queries/s)'),
         ("--max-rate -5", '--max-rate = "-5": allowed is a number'),
         ("--out --no-peers", "--out needs a path, not --no-peers"),
-        ("--out a --out b", "--out specified multiple times"),
+        ("--out a --out a", '--out: output "a" is there twice'),
         ("--no-peers=7", 'Invalid value for --no-peers: unable to convert "7" into bool'),
         ("peers.jsonl", "unknown argument 'peers.jsonl'; see dht-crawler --help"),
         ("crawl --max-rate 5", "unknown argument"),

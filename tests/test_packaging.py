@@ -127,7 +127,7 @@ def test_container_defaults_are_settings() -> None:
     """The settings in the image's environment are accepted by the daemon, and keep all data in the volume."""
     given = dict(word.split("=", 1) for word in shlex.split(last("ENV")) if word.startswith("DHT_CRAWLER_"))
     loaded = config.load(None, given, {})
-    assert loaded.output.path.startswith("/data/")
+    assert all(path.startswith("/data/") for path in loaded.output.path)
     assert loaded.state.directory.startswith("/data/")
 
 

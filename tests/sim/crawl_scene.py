@@ -24,7 +24,7 @@ from crawler.config import Config
 from crawler.net.udp import NetworkConfig
 from crawler.simnet.memory import MemoryNetwork
 from crawler.simnet.world import World, WorldConfig
-from crawler.sinks.jsonl import OutputConfig
+from crawler.sinks.config import OutputConfig
 from crawler.wire.compact import format_address, parse_address
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Scene:
         """Return the configuration of a crawl of this world, with some settings of some sections changed."""
         bootstrap = "{}:{}".format(*self.world.bootstrap)
         base = Config(
-            output=OutputConfig(path=str(self.out)),
+            output=OutputConfig(path=(str(self.out),)),
             network=NetworkConfig(listen=(LISTEN,), bootstrap=(bootstrap,), allow_private=True),
         )
         changes = {name: attrs.evolve(getattr(base, name), **keys) for name, keys in sections.items()}
@@ -151,7 +151,7 @@ class Scene:
 
 @contextlib.contextmanager
 def virtual_process(seed: int) -> Iterator[None]:
-    """Let `building` draw from ``seed`` and read the virtual clock, and run threads in line; undo it later."""
+    """Let `building` draw from ``seed``, read the virtual clock, and run threads in line; undo it later."""
     thresholds = gc.get_threshold()
     seeds = random.Random(seed)
     # Trio shuffles who runs first; pytest-trio has made that depend on this generator alone.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from types import SimpleNamespace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
-from crawler.sinks import jsonl
+from crawler.sinks.disk import Disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,17 +20,19 @@ if TYPE_CHECKING:
 
 @attrs.define
 class FlakyDisk:
-    """Stands between the sink and `os.write`; threads run in line, so that virtual time can be used.
+    """Stands between the sink and the disk; threads run in line, so that virtual time can be used.
 
     Attributes:
         error: the errno that every write fails with; 0 lets them through.
+        every: every so many writes one fails for lack of room; 0: none does.
         most: bytes that one write takes; the rest must be written again.
-        seconds: how long a write takes.
+        seconds: how long a batch takes.
         sizes: bytes taken by each write that succeeded.
         attempts: when each write was tried, in Trio's seconds.
     """
 
     error: int = 0
+    every: int = 0
     most: int = 1 << 30
     seconds: float = 0.0
     sizes: list[int] = attrs.field(factory=list)
@@ -37,19 +40,21 @@ class FlakyDisk:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> FlakyDisk:
         """Put the disk in its place until the end of the test."""
-        monkeypatch.setattr(jsonl, "os", SimpleNamespace(**{**vars(os), "write": self.write}))
+        monkeypatch.setattr(Disk, "write", lambda _disk, fd, data: self.write(fd, data))
         monkeypatch.setattr(trio.to_thread, "run_sync", self.run_in_line)
         return self
 
-    def write(self, fd: int, data: memoryview) -> int:
+    def write(self, fd: int, data: bytes | memoryview) -> int:
         """Write to the real file what this disk takes."""
         self.attempts.append(trio.current_time())
-        if self.error:
-            raise OSError(self.error, os.strerror(self.error))
+        error = self.error or (errno.ENOSPC if self.every and not len(self.attempts) % self.every else 0)
+        if error:
+            raise OSError(error, os.strerror(error))
         self.sizes.append(os.write(fd, data[: self.most]))
         return self.sizes[-1]
 
     async def run_in_line(self, function: Callable[..., Any], *arguments: Any, **_options: Any) -> Any:
         """Stand in for `trio.to_thread.run_sync`."""
-        await trio.sleep(self.seconds if function == self.write else 0)
+        batch = any(isinstance(each, partial) and each.func.__name__ == "commit" for each in arguments)
+        await trio.sleep(self.seconds if batch else 0)
         return function(*arguments)
