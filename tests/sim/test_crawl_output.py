@@ -17,7 +17,6 @@ from tests.sinks.flaky_disk import FlakyDisk
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
 FAST: dict[str, Any] = {"limits": {"max_rate": 300.0}, "locate": {"enabled": False}}
 
@@ -31,12 +30,10 @@ def check_nothing_is_lost(scene: Scene) -> None:
     assert stopped["infohashes"] == len(scene.found()) == len(set(scene.found()))
 
 
-async def test_a_slow_sink_pauses_the_crawl(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_sink_pauses_the_crawl(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     """When the sink can't keep up asking pauses, what was taken is kept, and the crawl goes on after."""
     with Scene.of(tmp_path, 41, nodes=800, infohashes=3000) as scene:
-        disk = FlakyDisk(seconds=30).install(monkeypatch)
+        disk = FlakyDisk(seconds=30).install(scene.patch)
 
         async def speed_up() -> None:
             await trio.sleep(100)
@@ -58,12 +55,10 @@ async def test_a_slow_sink_pauses_the_crawl(
         assert len(scene.found()) >= 0.98 * len(scene.reachable())
 
 
-async def test_a_full_disk_loses_no_line(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_full_disk_loses_no_line(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     """While the disk is full the crawl waits and warns; with room again it goes on, every line once."""
     with Scene.of(tmp_path, 42, nodes=800, infohashes=3000) as scene:
-        disk = FlakyDisk(most=1000).install(monkeypatch)
+        disk = FlakyDisk(most=1000).install(scene.patch)
 
         async def fill_and_clean() -> None:
             await trio.sleep(2)
@@ -83,11 +78,11 @@ async def test_a_full_disk_loses_no_line(
 
 
 async def test_a_reader_that_goes_ends_the_run(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     """When nobody reads the output any more, the run ends at once and in good order, its state saved."""
     with Scene.of(tmp_path, 43, nodes=800, infohashes=3000) as scene:
-        disk = FlakyDisk().install(monkeypatch)
+        disk = FlakyDisk().install(scene.patch)
 
         async def leave() -> None:
             await trio.sleep(3)
@@ -107,11 +102,11 @@ async def test_a_reader_that_goes_ends_the_run(
 
 
 async def test_an_end_on_a_full_disk_is_in_time(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     """A disk that takes nothing does not hold up the end, which says how many lines were not written."""
     with Scene.of(tmp_path, 44, nodes=200, infohashes=500) as scene:
-        FlakyDisk(error=errno.ENOSPC).install(monkeypatch)
+        FlakyDisk(error=errno.ENOSPC).install(scene.patch)
         code = await scene.crawl(10, **FAST, state={"directory": str(tmp_path / "state")})
 
         assert code == 0
