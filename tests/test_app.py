@@ -218,10 +218,12 @@ async def test_a_signal_drains(tmp_path: Path, autojump_clock: MockClock, number
         }
 
 
-async def test_a_second_signal_ends_at_once(tmp_path: Path, autojump_clock: MockClock) -> None:
+async def test_a_second_signal_ends_at_once(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever does not want to wait for a disk that is full says so again."""
     with Scene.of(tmp_path, 85, nodes=300, infohashes=1000) as scene:
-        FlakyDisk(error=errno.ENOSPC).install(scene.patch)
+        FlakyDisk(error=errno.ENOSPC).install(monkeypatch)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(raise_signal, signal.SIGTERM, 5.0)
             nursery.start_soon(raise_signal, signal.SIGINT, 6.5)

@@ -81,7 +81,6 @@ class Scene:
     Attributes:
         out: the output file; every run appends to it.
         events: the log of all runs, as structlog's capture gives it.
-        patch: undone with the scene; what is patched on top of it must be undone before it.
     """
 
     world: World
@@ -89,7 +88,6 @@ class Scene:
     out: Path
     seed: int
     events: list[Any] = attrs.field(factory=list)
-    patch: pytest.MonkeyPatch = attrs.field(factory=pytest.MonkeyPatch)
     _stack: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack)
 
     @classmethod
@@ -100,7 +98,7 @@ class Scene:
         return cls(simulated, network, directory / "out.jsonl", seed)
 
     def __enter__(self) -> Self:
-        self.patch = self._stack.enter_context(virtual_process(self.seed))
+        self._stack.enter_context(virtual_process(self.seed))
         self.events = self._stack.enter_context(structlog.testing.capture_logs())
         return self
 
@@ -152,8 +150,8 @@ class Scene:
 
 
 @contextlib.contextmanager
-def virtual_process(seed: int) -> Iterator[pytest.MonkeyPatch]:
-    """Let `building` draw from ``seed`` and read the virtual clock, and threads run in line; undo it."""
+def virtual_process(seed: int) -> Iterator[None]:
+    """Let a run draw from ``seed``, read the virtual clock, and run threads in line; undo it afterwards."""
     thresholds = gc.get_threshold()
     seeds = random.Random(seed)
     # Trio shuffles who runs first; pytest-trio has made that depend on this generator alone.
@@ -164,7 +162,7 @@ def virtual_process(seed: int) -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(building, "time", SimpleNamespace(time=lambda: EPOCH + trio.current_time()))
         patch.setattr(trio.to_thread, "run_sync", run_in_line)
         try:
-            yield patch
+            yield
         finally:
             gc.set_threshold(*thresholds)
             gc.unfreeze()

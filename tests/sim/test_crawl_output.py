@@ -17,6 +17,7 @@ from tests.sinks.flaky_disk import FlakyDisk
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
 
 FAST: dict[str, Any] = {"limits": {"max_rate": 300.0}, "locate": {"enabled": False}}
 
@@ -30,10 +31,12 @@ def check_nothing_is_lost(scene: Scene) -> None:
     assert stopped["infohashes"] == len(scene.found()) == len(set(scene.found()))
 
 
-async def test_a_slow_sink_pauses_the_crawl(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_slow_sink_pauses_the_crawl(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When the sink can't keep up asking pauses, what was taken is kept, and the crawl goes on after."""
     with Scene.of(tmp_path, 41, nodes=800, infohashes=3000) as scene:
-        disk = FlakyDisk(seconds=30).install(scene.patch)
+        disk = FlakyDisk(seconds=30).install(monkeypatch)
 
         async def speed_up() -> None:
             await trio.sleep(100)
@@ -55,10 +58,12 @@ async def test_a_slow_sink_pauses_the_crawl(tmp_path: Path, autojump_clock: trio
         assert len(scene.found()) >= 0.98 * len(scene.reachable())
 
 
-async def test_a_full_disk_loses_no_line(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_full_disk_loses_no_line(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While the disk is full the crawl waits and warns; with room again it goes on, every line once."""
     with Scene.of(tmp_path, 42, nodes=800, infohashes=3000) as scene:
-        disk = FlakyDisk(most=1000).install(scene.patch)
+        disk = FlakyDisk(most=1000).install(monkeypatch)
 
         async def fill_and_clean() -> None:
             await trio.sleep(2)
@@ -78,11 +83,11 @@ async def test_a_full_disk_loses_no_line(tmp_path: Path, autojump_clock: trio.te
 
 
 async def test_a_reader_that_goes_ends_the_run(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When nobody reads the output any more, the run ends at once and in good order, its state saved."""
     with Scene.of(tmp_path, 43, nodes=800, infohashes=3000) as scene:
-        disk = FlakyDisk().install(scene.patch)
+        disk = FlakyDisk().install(monkeypatch)
 
         async def leave() -> None:
             await trio.sleep(3)
@@ -102,11 +107,11 @@ async def test_a_reader_that_goes_ends_the_run(
 
 
 async def test_an_end_on_a_full_disk_is_in_time(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that takes nothing does not hold up the end, which says how many lines were not written."""
     with Scene.of(tmp_path, 44, nodes=200, infohashes=500) as scene:
-        FlakyDisk(error=errno.ENOSPC).install(scene.patch)
+        FlakyDisk(error=errno.ENOSPC).install(monkeypatch)
         code = await scene.crawl(10, **FAST, state={"directory": str(tmp_path / "state")})
 
         assert code == 0
