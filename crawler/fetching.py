@@ -6,6 +6,7 @@ door for each socket.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -54,7 +55,7 @@ def build(shared: Shared, stations: Sequence[Station]) -> Fetching | None:
     cache = MetadataCache(config.serve.max_bytes) if config.serve.enabled else None
     doors = [] if cache is None else _open_doors(config, stations, peer_id, cache)
     client = PeerClient(
-        peer_id,
+        partial(_make_peer_id, shared.secure_rng),
         budget=MemoryBudget(config.memory),
         dht_port=stations[0].endpoint.socket.local[1],
         allow_private=config.network.allow_private,

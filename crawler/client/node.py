@@ -94,9 +94,11 @@ class Node:
         self.seeds = seeds
         self._nursery = nursery
         self._on_event = on_event
-        chance = random.SystemRandom().randbytes(_PEER_ID_BYTES - len(_PEER_ID_PREFIX))
+        draw = random.SystemRandom().randbytes
         self._client = PeerClient(
-            _PEER_ID_PREFIX + chance, client=_CLIENT_NAME, allow_private=endpoints[0].allow_private
+            lambda: _PEER_ID_PREFIX + draw(_PEER_ID_BYTES - len(_PEER_ID_PREFIX)),
+            client=_CLIENT_NAME,
+            allow_private=endpoints[0].allow_private,
         )
 
     async def lookup(self, target: Target, *, on_peer: Callable[[Peer], None] = _ignore_peer) -> LookupResult:

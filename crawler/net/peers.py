@@ -7,7 +7,6 @@ a cancel scope; here every wait ends at the fetch's own next timer. Whatever end
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -22,13 +21,12 @@ from crawler.swarm.metadata import MetadataConfig, MetadataFetch
 from crawler.wire.compact import is_global
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from crawler.net.tcp import Link
     from crawler.swarm.metadata import VerifiedMetadata
     from crawler.swarm.pex import PexInbox
 
-_CLIENT_BYTES: Final = 8
 _SYSTEM_PORTS: Final = 1024
 _WEB_PORTS: Final = frozenset({80, 443})
 """Peers behind strict firewalls do listen on these; on other ports below 1024 it is nobody's BitTorrent."""
@@ -69,10 +67,11 @@ class PeersCounters:
 
 
 class PeerClient:
-    """Opens connections to peers, under a peer id of its own each time.
+    """Opens connections to peers.
 
     Args:
-        peer_id: our 20 bytes in the peer wire; the client's prefix is kept, the rest is drawn for each one.
+        peer_id: our 20 bytes in the peer wire, or what draws them anew for each connection: a hybrid torrent
+            is asked for by both its names at once, and peers hang up on an id that calls twice.
         budget: the memory that all fetches share.
         client: what we call ourselves.
         dht_port: the UDP port of our node, which peers may like to know.
@@ -84,7 +83,7 @@ class PeerClient:
 
     def __init__(  # noqa: PLR0913 - one keyword for each section of the configuration
         self,
-        peer_id: bytes,
+        peer_id: bytes | Callable[[], bytes],
         *,
         budget: MemoryBudget | None = None,
         client: bytes | None = None,
@@ -96,7 +95,7 @@ class PeerClient:
     ) -> None:
         self.counters = PeersCounters()
         self.budget = budget or MemoryBudget()
-        self._peer_id = peer_id
+        self._peer_id = peer_id if callable(peer_id) else lambda: peer_id
         self._client = client
         self._dht_port = dht_port
         self._allow_private = allow_private
@@ -147,8 +146,7 @@ class PeerClient:
         with await self._dial(address) as link:
             self.counters.open += 1
             connection = PeerConnection(
-                # A hybrid torrent is asked for by both names at once, and peers hang up on a second call.
-                self._peer_id[:_CLIENT_BYTES] + os.urandom(len(self._peer_id) - _CLIENT_BYTES),
+                self._peer_id(),
                 infohash,
                 now=trio.current_time(),
                 switch_to=switch_to,

@@ -106,6 +106,7 @@ class Scene:
     outlet: Outlet
     receiver: trio.MemoryReceiveChannel[list[Record]]
     sought: list[tuple[float, bytes]]
+    written: list[int]
 
     def offer(self, info: bytes, *numbers: int, origin: Origin = Origin.NAMED) -> None:
         """Say that peers have the torrent of ``info``."""
@@ -121,6 +122,7 @@ class Scene:
             except trio.WouldBlock:
                 return found
             found += [json.loads(line) for record in batch for line in record.lines().splitlines()]
+            self.written[0] += sum(map(len, batch))
 
     def accounts(self) -> tuple[int, int]:
         """Return what came in, and what can be told of it."""
@@ -135,7 +137,8 @@ def scene_of(
 ) -> Scene:
     """Return a fetch that is not running yet."""
     sender, receiver = trio.open_memory_channel[list[Record]](100)
-    out = Outlet(outlet or OutletConfig(), sender, lambda now: now, lambda: 0)
+    written = [0]
+    out = Outlet(outlet or OutletConfig(), sender, lambda now: now, lambda: written[0])
     peers, sought = Peers(), list[tuple[float, bytes]]()
     fetcher = Fetcher(
         FetchSections(FetchConfig(**fetch), FailuresConfig()),
@@ -145,7 +148,7 @@ def scene_of(
         admit=lambda _address: True,
         cache=cache,
     )
-    return Scene(clock, fetcher, peers, out, receiver, sought)
+    return Scene(clock, fetcher, peers, out, receiver, sought, written)
 
 
 async def test_what_a_peer_gives_becomes_a_record(nursery: trio.Nursery, autojump_clock: MockClock) -> None:

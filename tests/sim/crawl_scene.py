@@ -151,7 +151,7 @@ class Scene:
 
 @contextlib.contextmanager
 def virtual_process(seed: int) -> Iterator[None]:
-    """Let `building` draw from ``seed``, read the virtual clock, and run threads in line; undo it later."""
+    """Let a run draw from ``seed``, read the virtual clock, and run threads in line; undo it afterwards."""
     thresholds = gc.get_threshold()
     seeds = random.Random(seed)
     # Trio shuffles who runs first; pytest-trio has made that depend on this generator alone.
