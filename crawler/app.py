@@ -91,7 +91,7 @@ async def _run(
     await nursery.start(_reopen_on_hangup, run.sink)
     nursery.start_soon(_write, run, receiver, name="sink")
     for station in run.stations:
-        await nursery.start(station.run)
+        await nursery.start(station.endpoint.run)
         logger.info(
             "crawler.listening",
             address=format_address(pack_address(station.endpoint.socket.local)),

@@ -9,7 +9,6 @@ from collections import ChainMap
 from typing import TYPE_CHECKING
 
 import attrs
-import trio
 
 from crawler.crawl.bootstrap import Bootstrap, Seeds
 from crawler.crawl.explore import Explorer
@@ -31,6 +30,8 @@ from crawler.records import InfohashesFound
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from random import Random
+
+    import trio
 
     from crawler.config import Config
     from crawler.crawl.frontier import Frontier
@@ -77,7 +78,7 @@ class Shared:
 
 
 class Station:
-    """A node on a socket with its stages; :meth:`run` runs them all."""
+    """A node on a socket with its stages. Its endpoint runs first; :meth:`start_asking` starts the rest."""
 
     def __init__(
         self, shared: Shared, parts: FamilyParts, listen: str, socket: DatagramSocket, node_id: bytes
@@ -140,10 +141,6 @@ class Station:
         if self.locator is None:
             return None
         return Searcher(self.endpoint, self.locator, self.sampler, self.pace)
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the endpoint until cancelled; it asks nothing by itself."""
-        await self.endpoint.run(task_status=task_status)
 
     def start_asking(self, nursery: trio.Nursery) -> None:
         """Start the stages that ask."""
