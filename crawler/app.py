@@ -151,6 +151,8 @@ async def _drain(run: Run, logger: Any) -> None:
         with trio.move_on_after(_LAST_ANSWERS):
             while any(len(station.node.transactions) for station in run.stations):  # noqa: ASYNC110 - they know no Event
                 await trio.sleep(0.05)
+        for station in run.stations:
+            station.endpoint.give_up()
         async with trio.open_nursery() as nursery:
             # Not after the output, which may be waiting for a disk that is full.
             if run.state is not None:

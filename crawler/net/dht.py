@@ -29,6 +29,7 @@ _NO_PORTS = {b"\0\0", b"\0\1"}
 """Port 0 does not exist; port 1 is what broken clients say (krpc.md §11 row 16)."""
 _TRICKLE, _GATHER = 32, 0.005
 """After a smaller batch than this, arrivals gather for so many seconds: a wake-up costs like ten of them."""
+_LONGER_THAN_ANY_TIMEOUT = 3600.0
 _MULTICAST, _MULTICAST6 = 224, 0xFF
 _EXPIRY_TICK = 0.1
 _MAX_WANTED_PINGS = 256
@@ -142,6 +143,12 @@ class Endpoint:
                 task_status.started()
         finally:
             self.socket.close()
+
+    def give_up(self) -> None:
+        """Count what is in flight as unanswered: at the end of a run, the ledger is to save it as tried."""
+        now = trio.current_time()
+        self.node.handle_timer(now + _LONGER_THAN_ANY_TIMEOUT)
+        self._dispatch(now)
 
     def send_queries(self, queries: Sequence[tuple[bytes, Address]], now: float) -> None:
         """Send queries whose transactions are open and whose budget is taken."""

@@ -185,7 +185,7 @@ async def test_an_ipv6_daemon_alone(tmp_path: Path, autojump_clock: MockClock) -
 
         async def daemon(number: int) -> None:
             network = {"listen": (listens[number],), "bootstrap": (listens[0],) if number else ()}
-            output = {"path": str(tmp_path / f"{number}.jsonl")}
+            output = {"path": (str(tmp_path / f"{number}.jsonl"),)}
             # Our own samples stay the same for at least a minute, so the finder comes again after that.
             run = {"duration": 150.0, "status_interval": 0.0}
             sections: dict[str, Any] = {
@@ -227,7 +227,7 @@ async def test_ipv6_is_entered_through_ipv4(tmp_path: Path, autojump_clock: Mock
 
         async def daemon(listen: tuple[str, ...], bootstrap: tuple[str, ...], delay: float) -> None:
             await trio.sleep(delay)
-            output = {"path": str(tmp_path / f"{len(listen)}{delay}.jsonl")}
+            output = {"path": (str(tmp_path / f"{len(listen)}{delay}.jsonl"),)}
             run = {"duration": 60.0, "status_interval": 0.0}
             network = {"listen": listen, "bootstrap": bootstrap}
             config = scene.config(**SLOW_MOTION, network=network, output=output, run=run)
