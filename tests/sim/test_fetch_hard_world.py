@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -16,73 +13,27 @@ from crawler.crawl.failures import FailuresConfig
 from crawler.crawl.fetch import Fetcher, FetchSections
 from crawler.crawl.fetch_job import FetchConfig, Origin
 from crawler.crawl.outlet import Outlet, OutletConfig
-from crawler.net.peers import PeerClient, PeersConfig
+from crawler.net.peers import PeersConfig
 from crawler.records import Record
 from crawler.swarm.connection import ConnectionConfig
-from crawler.swarm.metadata import MetadataConfig, VerifiedMetadata
+from crawler.swarm.metadata import MetadataConfig
 from tests.interop import loopback
+from tests.sim.hard_client import TimedClient, memory, open_files, until
 from tests.sim.hard_peers import WAYS, HardWorld, make_world
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from crawler.swarm.pex import PexInbox
 
 DEADLINE = 6.0
 PORT = 6881
 
 
-class TimedClient(PeerClient):
-    """Remembers for each infohash when its first dial began and its last one ended."""
-
-    times: dict[bytes, list[float]]
-
-    async def fetch_metadata(
-        self,
-        address: bytes,
-        infohash: bytes,
-        *,
-        infohashes: Sequence[bytes] = (),
-        switch_to: bytes | None = None,
-        pex: PexInbox | None = None,
-    ) -> VerifiedMetadata:
-        """Fetch, and note the time."""
-        times = self.times.setdefault(infohash, [trio.current_time(), 0.0])
-        try:
-            return await super().fetch_metadata(
-                address, infohash, infohashes=infohashes, switch_to=switch_to, pex=pex
-            )
-        finally:
-            times[1] = trio.current_time()
-
-
-def open_files() -> int:
-    """Return how many file descriptors this process has open."""
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def memory() -> int:
-    """Return the resident memory of this process in bytes."""
-    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until ``condition`` holds."""
-    while not condition():  # noqa: ASYNC110 - what is waited for is in counters and in the kernel
-        await trio.sleep(0.02)
-
-
 def impatient_client() -> TimedClient:
     """Return a client whose patience is a fifth of the usual."""
-    client = TimedClient(
+    return TimedClient(
         b"-DC0100-hard-world-0",
         allow_private=True,
         peers=PeersConfig(dial_timeout=1.0),
         connection=ConnectionConfig(handshake_timeout=2.0),
         metadata=MetadataConfig(extensions_timeout=2.0, stall_window=2.0),
     )
-    client.times = {}
-    return client
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127/8 on loopback")
