@@ -50,7 +50,7 @@ class LocateConfig:
         maximum=1,
     )
     max_waiting: int = setting(
-        200_000, unit="infohashes", help="That wait for their first question; more are dropped.", minimum=1
+        100_000, unit="infohashes", help="That wait for their first question; more are dropped.", minimum=1
     )
     max_lookups_waiting: int = setting(
         10_000,

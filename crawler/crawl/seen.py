@@ -39,7 +39,7 @@ class SeenConfig:
         1e-6, unit="", help="Chance that a new infohash is taken for an old one.", above=0, maximum=0.01
     )
     recent: int = setting(
-        1_000_000, unit="infohashes", help="Remembered exactly as well, 121 bytes each.", minimum=1000
+        500_000, unit="infohashes", help="Remembered exactly as well, 121 bytes each.", minimum=1000
     )
 
     def __attrs_post_init__(self) -> None:
