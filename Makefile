@@ -53,8 +53,8 @@ torture: $(VENV)/.dev  ## kill a writing process 200 times (KILLS=n) and hold it
 
 .PHONY: lock
 lock: $(VENV)/.dev  ## write the lock files anew from pyproject.toml (UPGRADE=1: newest versions)
-	$(LOCK) pyproject.toml --output-file requirements.lock
-	$(LOCK) pyproject.toml --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	$(LOCK) pyproject.toml --extra all --output-file requirements.lock
+	$(LOCK) pyproject.toml --extra all --group dev --constraints requirements.lock --output-file requirements-dev.lock
 	$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
 	| $(LOCK) - --no-annotate --output-file requirements-build.lock
 
