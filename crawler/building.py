@@ -26,6 +26,7 @@ from crawler.crawl.lookups import PeerLookups
 from crawler.crawl.outlet import Outlet
 from crawler.crawl.rumours import RumourGuard
 from crawler.crawl.seen import Seen
+from crawler.crawl.sightings import Sightings
 from crawler.crawl.swarm_report import PeersDesk
 from crawler.dht.peers import PeerStore
 from crawler.dht.tokens import Tokens
@@ -165,6 +166,7 @@ def _share(config: Config, outlet: Outlet, on_event: Callable[..., None]) -> Sha
         config=config,
         budget=QueryBudget(config.limits),
         seen=Seen(config.seen),
+        sightings=Sightings(config.sightings),
         outlet=outlet,
         desk=PeersDesk(config.locate, outlet),
         lookup_queue=LookupQueue(config.locate.max_lookups_waiting),

@@ -26,6 +26,7 @@ from crawler.crawl.refresh import RefreshConfig
 from crawler.crawl.rumours import RumoursConfig
 from crawler.crawl.sample import SampleConfig
 from crawler.crawl.seen import SeenConfig
+from crawler.crawl.sightings import SightingsConfig
 from crawler.dht.identity import IdentityConfig
 from crawler.dht.lookup import LookupConfig
 from crawler.dht.peers import PeerStoreConfig
@@ -77,6 +78,7 @@ class Config:
     frontier: FrontierConfig = attrs.field(factory=FrontierConfig)
     rumours: RumoursConfig = attrs.field(factory=RumoursConfig)
     seen: SeenConfig = attrs.field(factory=SeenConfig)
+    sightings: SightingsConfig = attrs.field(factory=SightingsConfig)
     pace: PaceConfig = attrs.field(factory=PaceConfig)
     outlet: OutletConfig = attrs.field(factory=OutletConfig)
     lookup: LookupConfig = attrs.field(factory=LookupConfig)

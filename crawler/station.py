@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from crawler.crawl.outlet import Outlet
     from crawler.crawl.rumours import RumourGuard
     from crawler.crawl.seen import Seen
+    from crawler.crawl.sightings import Sightings
     from crawler.crawl.swarm_report import PeersDesk
     from crawler.dht.events import Sighting
     from crawler.dht.peers import PeerStore
@@ -65,6 +66,7 @@ class Shared:
     config: Config
     budget: QueryBudget
     seen: Seen
+    sightings: Sightings
     outlet: Outlet
     desk: PeersDesk
     lookup_queue: LookupQueue
@@ -124,6 +126,7 @@ class Station:
             seeds=Seeds(config.network.bootstrap, parts.saved_nodes),
             sampler=self.sampler,
             pace=self.pace,
+            lookup=config.lookup,
             others=shared.samplers,
             rng=shared.rng,
             on_event=shared.on_event,
@@ -149,6 +152,7 @@ class Station:
             shared.config.refresh,
             self.endpoint,
             sampler=self.sampler,
+            lookup=shared.config.lookup,
             store=shared.store,
             rng=shared.rng,
             on_event=shared.on_event,
@@ -160,7 +164,8 @@ class Station:
     def _sighted(self, sighting: Sighting, now: float) -> None:
         """Another node's query named an infohash."""
         shared, infohash, peer = self.shared, sighting.infohash, sighting.peer
-        if shared.seen.sift((infohash,)):
+        believed = peer is not None or shared.sightings.believed(infohash, sighting.node)
+        if believed and shared.seen.sift((infohash,)):
             at = shared.outlet.wall_clock(now)
             shared.outlet.put(InfohashesFound(at, sighting.source, sighting.node, (infohash,)))
             if self.locator is not None and peer is None:

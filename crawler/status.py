@@ -61,6 +61,7 @@ def _sampling(run: Run, now: float) -> dict[str, Any]:
     tables = [station.node.table.statistics(now) for station in stations]
     return {
         "infohashes": run.shared.seen.total,
+        "sightings_waiting": len(run.shared.sightings),
         "samples": sum(c.samples for c in samplers),
         "gave_samples": sum(c.gave for c in samplers),
         "no_bep51": sum(c.muted for c in samplers),
@@ -169,6 +170,7 @@ def _drops(run: Run, sink_overflow: int) -> dict[str, int]:
     rumours = {id(s.parts.rumours): s.parts.rumours for s in stations}.values()
     drops["rumours_refused"] = sum(r.refused for r in rumours)
     frontiers = [frontier.statistics() for frontier in _frontiers(run)]
+    drops["sightings_forgotten"] = run.shared.sightings.forgotten
     drops["ledger_full"] = sum(f.dropped_full for f in frontiers)
     drops["ledger_evicted_silent"] = sum(f.evicted_silent for f in frontiers)
     return {reason: count for reason, count in sorted(drops.items()) if count}

@@ -52,6 +52,7 @@ WALLS: dict[str, frozenset[str]] = {
 PURE = (
     *("wire", "dht", "swarm", "crawl/frontier", "crawl/seen"),
     *("crawl/failures", "crawl/fetch_job", "crawl/fetch_jobs", "crawl/lookup_queue", "crawl/resting"),
+    "crawl/sightings",
 )
 IMPURE_MODULES = frozenset({"trio", "socket", "time", "random", "structlog"})
 # The simulated network is a network of its own, so it has a door of its own.

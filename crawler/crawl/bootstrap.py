@@ -99,6 +99,7 @@ class Bootstrap:
         seeds: Seeds,
         sampler: Sampler,
         pace: Pace,
+        lookup: LookupConfig,
         others: Mapping[Family, Sampler],
         rng: Random,
         on_event: Callable[..., None],
@@ -115,6 +116,7 @@ class Bootstrap:
         self._saved = seeds.saved
         self._sampler = sampler
         self._pace = pace
+        self._lookup = lookup
         self._others = others
         self._rng = rng
         self._on_event = on_event
@@ -223,7 +225,7 @@ class Bootstrap:
     async def _look_around(self) -> None:
         """Look up our own neighbourhood (BEP 5) and one random place."""
         for target in (self._endpoint.node.id, random_id(self._rng)):
-            await look_up_node(self._endpoint, self._sampler.frontier, target, self._learn)
+            await look_up_node(self._endpoint, self._sampler.frontier, target, self._lookup, self._learn)
 
     def _learn(self, answer: Answered) -> None:
         body = answer.response.body
@@ -232,10 +234,14 @@ class Bootstrap:
 
 
 async def look_up_node(
-    endpoint: Endpoint, frontier: Frontier, target: bytes, on_answer: Callable[[Answered], None]
+    endpoint: Endpoint,
+    frontier: Frontier,
+    target: bytes,
+    config: LookupConfig,
+    on_answer: Callable[[Answered], None],
 ) -> Lookup:
     """Look up the nodes closest to ``target`` from our table; returns the finished lookup."""
-    lookup = Lookup(target, LookupConfig(), spread=not endpoint.allow_private)
+    lookup = Lookup(target, config, spread=not endpoint.allow_private)
     now = trio.current_time()
     closest = endpoint.node.table.closest(target, 16, now=now, questionable=True)
     lookup.learn([(node.id, node.address) for node in closest])

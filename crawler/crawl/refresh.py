@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from crawler.crawl.sample import Sampler
     from crawler.dht.events import Answered
+    from crawler.dht.lookup import LookupConfig
     from crawler.dht.peers import PeerStore
     from crawler.net.dht import Endpoint
 
@@ -47,6 +48,7 @@ class Refresh:
         endpoint: Endpoint,
         *,
         sampler: Sampler,
+        lookup: LookupConfig,
         store: PeerStore,
         rng: Random,
         on_event: Callable[..., None],
@@ -55,6 +57,7 @@ class Refresh:
         self._config = config
         self._endpoint = endpoint
         self._sampler = sampler
+        self._lookup = lookup
         self._store = store
         self._rng = rng
         self._on_event = on_event
@@ -73,7 +76,9 @@ class Refresh:
                 for address in self._worth_pinging(now):
                     nursery.start_soon(self._ping, address)
                 for target in self._endpoint.node.table.due_refresh(now):
-                    await look_up_node(self._endpoint, self._sampler.frontier, target, self._learn)
+                    await look_up_node(
+                        self._endpoint, self._sampler.frontier, target, self._lookup, self._learn
+                    )
 
     def _worth_pinging(self, now: float) -> list[bytes]:
         wanted = self._endpoint.want_pings

@@ -15,6 +15,7 @@ import trio
 
 from crawler.crawl.bootstrap import Bootstrap, BootstrapConfig, Seeds, look_up_node
 from crawler.crawl.frontier import Standing
+from crawler.dht.lookup import LookupConfig
 from crawler.wire.compact import Family, join_nodes, pack_address
 from tests.crawl.stages import Stages
 from tests.net.endpoints import ScriptedNode, names, scripted, silent
@@ -36,6 +37,7 @@ def bootstrap(
         seeds=Seeds(hosts, saved),
         sampler=stages.sampler,
         pace=stages.pace,
+        lookup=LookupConfig(),
         others={},
         rng=random.Random(5),
         on_event=stages.on_event,
@@ -396,10 +398,36 @@ async def test_a_lookup_of_nodes_starts_from_the_table(autojump_clock: MockClock
 
     async def look_up() -> None:
         lookup = await look_up_node(
-            stages.endpoint, stages.frontier, bytes(20), lambda answer: answers.append(answer.response.id)
+            stages.endpoint,
+            stages.frontier,
+            bytes(20),
+            LookupConfig(),
+            lambda answer: answers.append(answer.response.id),
         )
         assert [candidate.id for candidate in lookup.closest()] == [goal.id, guide.id]
 
     await run_for(stages, 3, look_up, nodes=[goal, guide])
 
     assert answers == [guide.id, goal.id]
+
+
+async def test_lookup_of_nodes_obeys_the_settings(autojump_clock: MockClock) -> None:
+    """Who sets [lookup] sets it for seeding too: with one query a lookup, one node is asked."""
+    stages = Stages.joined()
+    nodes = [scripted(stages.net, number) for number in (2, 3, 4)]
+    for node in nodes:
+        stages.endpoint.node.table.heard(node.id, node.compact, trio.current_time())
+    asked: list[bytes] = []
+
+    async def look_up() -> None:
+        await look_up_node(
+            stages.endpoint,
+            stages.frontier,
+            bytes(20),
+            LookupConfig(max_queries=1),
+            lambda answer: asked.append(answer.response.id),
+        )
+
+    await run_for(stages, 3, look_up, nodes=nodes)
+
+    assert len(asked) == 1

@@ -12,6 +12,7 @@ import trio
 from crawler.crawl.refresh import Refresh, RefreshConfig
 from crawler.dht.events import PingWanted
 from crawler.dht.identity import is_secure
+from crawler.dht.lookup import LookupConfig
 from crawler.dht.peers import PeerStore, PeerStoreConfig
 from crawler.wire.compact import join_nodes, pack_address
 from tests.crawl.stages import Stages
@@ -36,6 +37,7 @@ async def run_for(
         RefreshConfig(**config),
         stages.endpoint,
         sampler=stages.sampler,
+        lookup=LookupConfig(),
         store=store or peer_store(),
         rng=random.Random(5),
         on_event=stages.on_event,

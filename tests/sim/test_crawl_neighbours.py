@@ -104,6 +104,26 @@ async def test_peers_are_sought_for_what_others_seek(tmp_path: Path, autojump_cl
         assert set(record["peers"]) == scene.true_peers()[wanted.hex()]
 
 
+async def test_key_that_one_network_asks_for_can_be_left_out(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """With two askers wanted, a key that one client looks up makes no line; what two networks seek does."""
+    sought, random_key = b"s" * 20, b"r" * 20
+    with Scene.of(tmp_path, 53, nodes=50, infohashes=0, loss=0.0) as scene:
+
+        async def neighbours() -> None:
+            await trio.sleep(5)
+            here, elsewhere = (scene.network.socket((f"127.0.{net}.1", 6881)) for net in (7, 8))
+            for socket, key in ((here, sought), (here, random_key), (elsewhere, sought)):
+                await ask(socket, krpc.get_peers(b"aa", STRANGER, key))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(neighbours)
+            await scene.crawl(10, **SLOW_MOTION, sightings={"askers": 2})
+
+        assert scene.found() == [sought.hex()]
+
+
 async def test_our_id_follows_our_address(tmp_path: Path, autojump_clock: MockClock) -> None:
     """When the network tells us our public address our id becomes one that fits, and is kept."""
     state = {"directory": str(tmp_path / "state")}
