@@ -8,13 +8,13 @@ away. A visitor's fault ends that visit and moves a counter, never more.
 from __future__ import annotations
 
 import errno
-import socket
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import attrs
 import trio
 
+from crawler.net.listening import bind_tcp
 from crawler.net.tcp import Link, LinkError, converse
 from crawler.settings import setting
 from crawler.swarm.connection import ConnectionConfig, PeerConnection, PeerFault
@@ -107,7 +107,7 @@ class PeerListener:
         self._serving = serving or ServingConfig()
         self._visitors: dict[_Visitor, None] = {}
         self._per_ip: Counter[str] = Counter()
-        self._socket = _bind(parse_address(listen))
+        self._socket = bind_tcp(parse_address(listen))
         self.local: Address = self._socket.getsockname()[:2]
 
     @property
@@ -184,20 +184,3 @@ class PeerListener:
             self.counters.ended[ended] += 1
             self.counters.pieces_served += visitor.peer.served
             self.counters.requests_rejected += visitor.peer.rejected
-
-
-def _bind(address: Address) -> socket.socket:
-    kind = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    sock = socket.socket(kind, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        if kind == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if hasattr(socket, "SO_REUSEADDR") and not hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen()
-    except BaseException:
-        sock.close()
-        raise
-    return sock
