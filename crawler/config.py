@@ -37,6 +37,7 @@ from crawler.dht.tokens import TokenConfig
 from crawler.dht.transactions import TransactionsConfig
 from crawler.lifetime import RunConfig
 from crawler.log import LogConfig
+from crawler.net.http import HttpConfig
 from crawler.net.limits import LimitsConfig
 from crawler.net.peer_listener import ListenerConfig
 from crawler.net.peers import PeersConfig
@@ -68,6 +69,7 @@ class Config:
     limits: LimitsConfig = attrs.field(factory=LimitsConfig)
     run: RunConfig = attrs.field(factory=RunConfig)
     log: LogConfig = attrs.field(factory=LogConfig)
+    http: HttpConfig = attrs.field(factory=HttpConfig)
     bootstrap: BootstrapConfig = attrs.field(factory=BootstrapConfig)
     refresh: RefreshConfig = attrs.field(factory=RefreshConfig)
     sample: SampleConfig = attrs.field(factory=SampleConfig)
