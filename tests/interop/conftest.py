@@ -19,11 +19,11 @@ TORRENTS = 64
 
 @pytest.fixture(scope="session")
 def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwarmProcess]:
-    """A ready swarm of libtorrent sessions on loopback, each in a /24 of its own."""
+    """A ready swarm of libtorrent sessions on loopback, each in a /24 of its own, seeding every kind."""
     pytest.importorskip("libtorrent", reason="libtorrent has no wheel for this Python")
     network = loopback.own_network()
     addresses = [f"{network}.{number}.1" for number in range(1, SESSIONS + 1)]
-    with SwarmProcess(addresses, tmp_path_factory.mktemp("swarm"), TORRENTS) as running:
+    with SwarmProcess(addresses, tmp_path_factory.mktemp("swarm"), TORRENTS, kinds=True) as running:
         yield running
 
 

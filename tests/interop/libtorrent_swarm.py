@@ -20,6 +20,7 @@ import attrs
 import libtorrent as lt
 
 from tests.interop import plain_krpc
+from tests.interop.libtorrent_seeder import handmade, infos
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,16 +61,19 @@ class Spec:
         addresses: one session each, without port.
         directory: where the shared files are written.
         torrents: how many.
+        kinds: whether the first of them are of every kind that libtorrent gives to strangers.
         seeders: sessions that seed and announce one torrent.
         know: ``ip:port`` of nodes that every session is told of, besides its neighbours.
         sample_interval: seconds for which a session's sample stays frozen (BEP 51).
-        stored: announces that the sessions must hold together before the swarm is ready; None: 8 for each.
+        stored: announces that the sessions must hold together before the swarm is ready; None: 8 for each
+            infohash and seeder.
         seed: of the file contents.
     """
 
     addresses: list[str]
     directory: str
     torrents: int
+    kinds: bool = False
     seeders: int = 2
     know: list[str] = attrs.Factory(list)
     sample_interval: int = 10
@@ -85,6 +89,7 @@ class Swarm:
         self._sessions: list[Any] = [self._start_session(address) for address in spec.addresses]
         self._handles: dict[str, list[Any]] = {}
         self._seeders: dict[str, list[str]] = {}
+        self._torrents: dict[str, dict[str, str]] = {}
         self.addresses: list[Address] = []
 
     def _start_session(self, address: str) -> Any:
@@ -122,15 +127,19 @@ class Swarm:
 
     def seed(self) -> None:
         """Make the torrents, seed and announce each from some sessions, wait until the DHT stores it."""
-        rng = random.Random(self._spec.seed)
         count = len(self._sessions)
-        for number in range(self._spec.torrents):
-            torrent = self._make_torrent(f"bench-{self._spec.seed}-{number}.bin", rng.randbytes(PIECE_BYTES))
+        for number, (kind, info) in enumerate(self._make_infos().items()):
+            torrent = lt.load_torrent_buffer(plain_krpc.encode({b"info": lt.bdecode(info)}))
+            hashes: Any = torrent.info_hashes
+            v1, v2 = str(hashes.v1) * hashes.has_v1(), str(hashes.v2) * hashes.has_v2()
+            self._torrents[kind] = {"v1": v1, "v2": v2, "info": info.hex()}
+            assert torrent.ti is not None
+            _fill(Path(self._spec.directory), torrent.ti.layout())
             for step in range(self._spec.seeders):
-                self._seed_one(torrent, (number + step * 7) % count)
+                self._seed_one(torrent, [v1, v2[:40]], (number + step * 7) % count)
         wanted = self._spec.stored
         if wanted is None:
-            wanted = self._spec.torrents * self._spec.seeders * min(8, count - 1)
+            wanted = len(self._seeders) * self._spec.seeders * min(8, count - 1)
         _poll(lambda: sum(self._counters("dht.dht_peers")) >= wanted, 20, f"{wanted} announces stored")
         if count > 1:
             self._make_findable()
@@ -146,32 +155,34 @@ class Swarm:
                 for handle in handles:
                     handle.force_dht_announce()
 
-    def _make_torrent(self, name: str, content: bytes) -> Any:
-        (Path(self._spec.directory) / name).write_bytes(content)
-        info = {
-            b"length": len(content),
-            b"name": name.encode(),
-            b"piece length": PIECE_BYTES,
-            b"pieces": hashlib.sha1(content).digest(),  # noqa: S324 - the format's own hash (BEP 3)
-        }
-        (Path(self._spec.directory) / f"{name}.torrent").write_bytes(plain_krpc.encode({b"info": info}))
-        return lt.torrent_info(plain_krpc.encode({b"info": info}))
+    def _make_infos(self) -> dict[str, bytes]:
+        """Return the info dicts of all torrents; of the plain ones the content is written too."""
+        directory, rng = Path(self._spec.directory), random.Random(self._spec.seed)
+        made = infos(directory) if self._spec.kinds else {}
+        # No program gives private metadata to strangers (BEP 27).
+        made.pop("private", None)
+        for number in range(self._spec.torrents - len(made)):
+            name, content = f"bench-{self._spec.seed}-{number}.bin", rng.randbytes(PIECE_BYTES)
+            (directory / name).write_bytes(content)
+            pieces = hashlib.sha1(content).digest()  # noqa: S324 - the format's own hash (BEP 3)
+            info = made[name] = handmade(name=name.encode(), length=len(content), pieces=pieces)
+            (directory / f"{name}.torrent").write_bytes(plain_krpc.encode({b"info": lt.bdecode(info)}))
+        return made
 
-    def _seed_one(self, torrent: Any, index: int) -> None:
-        parameters = lt.add_torrent_params()
-        parameters.ti = torrent
-        parameters.save_path = self._spec.directory
+    def _seed_one(self, torrent: Any, infohashes: list[str], index: int) -> None:
+        torrent.save_path = self._spec.directory
         # Without auto_managed, or libtorrent would queue all but five.
-        parameters.flags = lt.torrent_flags.seed_mode
-        handle = self._sessions[index].add_torrent(parameters)
+        torrent.flags = lt.torrent_flags.seed_mode
+        handle = self._sessions[index].add_torrent(torrent)
         handle.force_dht_announce()
-        infohash = str(torrent.info_hashes().v1)
-        self._handles.setdefault(infohash, []).append(handle)
-        self._seeders.setdefault(infohash, []).append("{}:{}".format(*self.addresses[index]))
+        for infohash in filter(None, infohashes):
+            self._handles.setdefault(infohash, []).append(handle)
+            self._seeders.setdefault(infohash, []).append("{}:{}".format(*self.addresses[index]))
 
     def ready(self) -> dict[str, Any]:
-        """Return the truth: the nodes, and for each infohash the peers that announced it."""
-        return {"ready": True, "nodes": ["{}:{}".format(*a) for a in self.addresses], "peers": self._seeders}
+        """Return the truth: the nodes, the torrents, and for each infohash the peers that announced it."""
+        nodes = ["{}:{}".format(*address) for address in self.addresses]
+        return {"ready": True, "nodes": nodes, "peers": self._seeders, "torrents": self._torrents}
 
     def routing(self, command: dict[str, Any]) -> dict[str, Any]:
         """Count the sessions whose routing table lists ``address`` under the node id ``id`` (hex) as live."""
@@ -223,6 +234,16 @@ class Swarm:
                     if isinstance(alert, lt.session_stats_alert):
                         values[index] = alert.values[name]
         return [values.get(index, 0) for index in range(len(self._sessions))]
+
+
+def _fill(directory: Path, files: Any) -> None:
+    """Make those files that are not there, as holes; a seed without files hangs up on whoever asks."""
+    for index in range(files.num_files()):
+        place = directory / files.file_path(index)
+        if not place.exists() and not files.file_flags(index) & lt.file_storage.flag_pad_file:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with place.open("wb") as file:
+                file.truncate(files.file_size(index))
 
 
 def _own_id(session: Any) -> bytes:

@@ -32,6 +32,14 @@ class SeededTorrent:
         return [bytes.fromhex(digits[:40]) for digits in (self.v1, self.v2) if digits]
 
 
+def read_torrents(report: dict[str, dict[str, str]]) -> list[SeededTorrent]:
+    """Return the torrents of a process's report, as it names them by kind."""
+    return [
+        SeededTorrent(kind, found["v1"], found["v2"], bytes.fromhex(found["info"]))
+        for kind, found in report.items()
+    ]
+
+
 class SeederProcess:
     """A running libtorrent seeder; a context manager that stops it.
 
@@ -51,10 +59,7 @@ class SeederProcess:
         assert self._process.stdout is not None
         report = json.loads(self._process.stdout.readline())
         self.port: int = report["port"]
-        self.torrents = [
-            SeededTorrent(kind, found["v1"], found["v2"], bytes.fromhex(found["info"]))
-            for kind, found in report["torrents"].items()
-        ]
+        self.torrents = read_torrents(report["torrents"])
 
     def __enter__(self) -> Self:
         return self

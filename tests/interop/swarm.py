@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.interop.daemon_process import REPOSITORY
+from tests.interop.seeder import read_torrents
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,7 @@ class SwarmProcess:
     Attributes:
         nodes: ``ip:port`` of every session.
         peers: for each infohash (hex) the ``ip:port`` of the sessions that announced it.
+        torrents: what they seed; those of a special kind are named by it.
     """
 
     def __init__(self, addresses: list[str], directory: Path, torrents: int, **spec: Any) -> None:
@@ -36,6 +38,7 @@ class SwarmProcess:
         truth = self._read()
         self.nodes: list[str] = truth["nodes"]
         self.peers: dict[str, list[str]] = truth["peers"]
+        self.torrents = read_torrents(truth["torrents"])
 
     def __enter__(self) -> Self:
         return self

@@ -9,13 +9,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import trio
 
+from crawler.net.peers import FetchError, PeerClient
+from crawler.wire.compact import pack_address
 from tests.interop import loopback
 from tests.interop.daemon_process import DaemonProcess, Exit, wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from tests.interop.plain_krpc import Address
     from tests.interop.swarm import SwarmProcess
 
 CRAWL_SECONDS = 60
@@ -29,7 +34,9 @@ class Crawl:
     Attributes:
         records: every line of the output, parsed.
         lines: the same lines as written.
-        complete_after: seconds from the start until everything was found; None if it never was.
+        complete_after: seconds from the start until all infohashes and peers were found; None if never.
+        fetched_after: the same for the metadata of every infohash.
+        served: for each infohash (hex) the info dict that the daemon gave to a peer that asked for it.
         listed: libtorrent sessions that had our node in their routing table.
         exit: how the daemon ended.
         log: the end of its log, for messages.
@@ -38,6 +45,8 @@ class Crawl:
     records: list[dict[str, Any]]
     lines: list[bytes]
     complete_after: float | None
+    fetched_after: float | None
+    served: dict[str, bytes]
     listed: int
     exit: Exit
     log: str
@@ -76,10 +85,33 @@ def missing(records: list[dict[str, Any]], truth: dict[str, list[str]]) -> tuple
     return unfound, peerless
 
 
+def metadata_in(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the metadata record of each infohash."""
+    return {record["infohash"]: record for record in records if record["type"] == "metadata"}
+
+
+def ask_for_metadata(daemon: Address, infohashes: list[str]) -> dict[str, bytes]:
+    """Return what the peer at ``daemon`` gives for each infohash (hex); nothing for those that it refuses."""
+    client = PeerClient(b"-DC0100-asks a crawl", allow_private=True)
+
+    async def ask() -> dict[str, bytes]:
+        given = {}
+        for infohash in infohashes:
+            try:
+                found = await client.fetch_metadata(pack_address(daemon), bytes.fromhex(infohash))
+            except FetchError:
+                continue
+            given[infohash] = found.info
+        return given
+
+    return trio.run(ask)
+
+
 def crawl(swarm: SwarmProcess, directory: Path) -> Crawl:
     """Crawl ``swarm`` as a user would until all is found or the time is over, then stop the daemon."""
     out = directory / "peers.jsonl"
     extra = ["--allow-private", "--state", str(directory / "state"), "--duration", str(CRAWL_SECONDS)]
+    extra += ["--metadata", "--serve-metadata"]
     started = time.monotonic()
     listen = f"{loopback.own_network()}.1.1"
     bootstrap = swarm.nodes[:BOOTSTRAP_NODES]
@@ -87,14 +119,15 @@ def crawl(swarm: SwarmProcess, directory: Path) -> Crawl:
         address, node_id = daemon.listening()
         text = "{}:{}".format(*address)
 
-        def complete() -> bool:
-            unfound, peerless = missing(daemon.records(), swarm.peers)
-            return not unfound and not peerless
+        def seconds_until(done: Callable[[list[dict[str, Any]]], bool]) -> float | None:
+            # A second short of the daemon's own end, so that the SIGTERM below finds it alive.
+            left = CRAWL_SECONDS - 1 - (time.monotonic() - started)
+            wait_for(lambda: done(daemon.records()) or not daemon.running(), left)
+            return time.monotonic() - started if done(daemon.records()) else None
 
-        # A second short of the daemon's own end, so that the SIGTERM below finds it alive.
-        left = CRAWL_SECONDS - 1 - (time.monotonic() - started)
-        found_all = wait_for(lambda: complete() or not daemon.running(), left) and complete()
-        complete_after = time.monotonic() - started if found_all else None
+        complete_after = seconds_until(lambda records: missing(records, swarm.peers) == (set(), set()))
+        fetched_after = seconds_until(lambda records: metadata_in(records).keys() >= swarm.peers.keys())
+        served = ask_for_metadata(address, list(swarm.peers))
         wait_for(lambda: swarm.listed(text, node_id) > 0, 10, every=0.5)
         listed = swarm.listed(text, node_id)
         ended = daemon.terminate()
@@ -102,6 +135,8 @@ def crawl(swarm: SwarmProcess, directory: Path) -> Crawl:
             records=daemon.records(),
             lines=out.read_bytes().splitlines() if out.exists() else [],
             complete_after=complete_after,
+            fetched_after=fetched_after,
+            served=served,
             listed=listed,
             exit=ended,
             log=daemon.log_tail(),

@@ -26,7 +26,7 @@ def test_real_output_obeys_the_schema(swarm_crawl: Crawl) -> None:
     validator_class = jsonschema.validators.validator_for(schema)
     validator_class.check_schema(schema)
     validator = validator_class(schema, format_checker=validator_class.FORMAT_CHECKER)
-    assert {record["type"] for record in swarm_crawl.records} == {"infohash", "peers"}
+    assert {record["type"] for record in swarm_crawl.records} == {"infohash", "peers", "metadata"}
     for record in swarm_crawl.records:
         validator.validate(record)
 
