@@ -77,7 +77,7 @@ class Node:
         self.responder = responder
         self.external = external
         self.counters = NodeCounters()
-        self._reply_budget = reply_budget
+        self.reply_budget = reply_budget
         self._allow_private = allow_private
         self._events: deque[Event] = deque()
         self._replies: list[tuple[bytes, Address]] = []
@@ -177,7 +177,7 @@ class Node:
         if not (self._allow_private or is_global(compact)):
             self.counters.dropped["query_from_private_address"] += 1
             return
-        if self._reply_budget.refuses(compact, now):
+        if self.reply_budget.refuses(compact, now):
             self.counters.dropped["reply_over_budget"] += 1
             return
         answer = self.responder.answer(query, compact, now)
@@ -203,7 +203,7 @@ class Node:
     def _reply(self, reply: bytes | None, size_in: int, source: Address, compact: bytes, now: float) -> None:
         if reply is None:
             return
-        if not self._reply_budget.allow(compact, size_in, len(reply), now):
+        if not self.reply_budget.allow(compact, size_in, len(reply), now):
             self.counters.dropped["reply_over_budget"] += 1
             return
         self.counters.replies += 1

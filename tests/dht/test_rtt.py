@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.dht.rtt import RttEstimator
+from crawler.dht.rtt import BOUNDS, RttEstimator
 
 RTTS = st.lists(st.floats(0, 30), min_size=1, max_size=60)
 
@@ -65,3 +67,15 @@ def test_a_slower_network_is_waited_for() -> None:
     for each in [0.05] * 100 + [3.0] * 5:
         rtt.measured(each)
     assert rtt.timeout > 3.0
+
+
+@given(RTTS)
+def test_every_time_is_in_its_group(rtts: list[float]) -> None:
+    """Each group counts the times up to its bound that are beyond the bound before."""
+    rtt = estimator()
+    for each in rtts:
+        rtt.measured(each)
+    edges = (-1.0, *BOUNDS, float("inf"))
+    groups = pairwise(edges)
+    assert rtt.counts == [sum(low < each <= high for each in rtts) for low, high in groups]
+    assert rtt.total == pytest.approx(sum(rtts))
