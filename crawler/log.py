@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ import attrs
 import msgspec
 import structlog
 
+from crawler.log_sampling import Sampler
 from crawler.log_writer import LineWriter
 from crawler.settings import setting
 
@@ -57,6 +59,12 @@ class LogConfig:
         help="Lines held while stderr takes none; later ones are dropped and counted.",
         minimum=1,
     )
+    max_per_second: int = setting(
+        20,
+        unit="events/s",
+        help="Of events of one name, more are left out and counted in `suppressed` of the next; 0: none are.",
+        minimum=0,
+    )
 
 
 class Terminal:
@@ -79,40 +87,65 @@ class Terminal:
             self._writer.show(_printable(text)[:width])
 
 
+@attrs.frozen
+class _Running:
+    """The log of the process, while there is one."""
+
+    writer: LineWriter
+    sampler: Sampler
+    terminal: Terminal
+
+
 _NO_TERMINAL = Terminal(None, lambda: _USUAL_COLUMNS)
-_terminal = _NO_TERMINAL
+_running: _Running | None = None
 
 
 def terminal() -> Terminal:
     """Return the terminal that the log goes to; outside of `started`, or elsewhere, one that is not there."""
-    return _terminal
+    return _NO_TERMINAL if _running is None else _running.terminal
+
+
+def counts() -> dict[str, int]:
+    """Return how many lines were ``dropped`` or ``lost`` (see `LineWriter`), and events ``suppressed``."""
+    if _running is None:
+        return {"dropped": 0, "lost": 0, "suppressed": 0}
+    writer = _running.writer
+    return {"dropped": writer.dropped, "lost": writer.lost, "suppressed": _running.sampler.suppressed}
+
+
+def set_level(level: str) -> None:
+    """Log what is of ``level`` or above from now on."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
 
 
 @contextlib.contextmanager
 def started(config: LogConfig, stream: TextIO | None = None) -> Iterator[None]:
     """Send structlog's events to ``stream`` (stderr) in the block; then flush for at most a second."""
-    global _terminal  # noqa: PLW0603 - structlog's configuration is the process's too
+    global _running  # noqa: PLW0603 - structlog's configuration is the process's too
     stream = sys.stderr if stream is None else stream
     watched = stream is not None and stream.isatty()
     coloured = watched and sys.platform != "win32" and not os.environ.get("NO_COLOR")
     render = _json_line if config.format == "json" else _coloured_line if coloured else _console_line
     writer = LineWriter(_sink(stream), config.queue_size, lambda count: _dropped(render, count))
+    sampler = Sampler(config.max_per_second, time.monotonic)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            sampler,
             *_finish(render),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(config.level),
         logger_factory=lambda *_arguments: _Output(writer),
         cache_logger_on_first_use=False,
     )
-    if watched and config.format == "console":
-        _terminal = Terminal(writer, lambda: _columns(stream))
+    shows = watched and config.format == "console"
+    seen = Terminal(writer, lambda: _columns(stream)) if shows else _NO_TERMINAL
+    _running = _Running(writer, sampler, seen)
     try:
         yield
     finally:
-        _terminal = _NO_TERMINAL
+        _running = None
         writer.close(timeout=1.0)
         structlog.reset_defaults()
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from crawler import log
 from crawler.log import LogConfig
+from crawler.log_sampling import Sampler
 from crawler.log_writer import LineWriter
 
 if TYPE_CHECKING:
@@ -87,6 +88,66 @@ def test_bound_values_stand_in_the_line() -> None:
     assert " task=sample" in written(say)
 
 
+def test_hot_events_are_sampled() -> None:
+    """Of events of one name so many a second are logged; the next one after that says how many were not."""
+    clock = [0.0]
+    sampler = Sampler(2, lambda: clock[0])
+
+    def passed(name: str, level: str = "info") -> dict[str, Any] | None:
+        try:
+            return dict(sampler(None, "", {"event": name, "level": level}))
+        except structlog.DropEvent:
+            return None
+
+    assert [passed("hot") is not None for _ in range(5)] == [True, True, False, False, False]
+    assert passed("other") == {"event": "other", "level": "info"}
+    assert passed("hot", "critical") == {"event": "hot", "level": "critical"}
+    clock[0] = 1.0
+    assert passed("hot") == {"event": "hot", "level": "info", "suppressed": 3}
+    assert passed("hot") == {"event": "hot", "level": "info"}
+    assert passed("hot") is None
+    clock[0] = 9.0
+    assert passed("hot") == {"event": "hot", "level": "info", "suppressed": 1}
+    assert sampler.suppressed == 4
+
+
+def test_sampling_forgets_names_rather_than_grow() -> None:
+    """Names made up without end do not fill the memory."""
+    sampler = Sampler(1, lambda: 0.0)
+    for number in range(5000):
+        sampler(None, "", {"event": f"made.up.{number}"})
+    assert len(sampler._seconds) <= 1000
+
+
+def test_a_flood_of_one_event_is_cut_and_counted() -> None:
+    """In the log as it is set up, 1,000 events at once are a few lines, and the counts know of the rest."""
+    counted: dict[str, int] = {}
+
+    def say() -> None:
+        for number in range(1000):
+            LOG.warning("peer.misbehaved", number=number)
+        counted.update(log.counts())
+
+    lines = written(say, format="json", max_per_second=5).splitlines()
+    assert len(lines) < 100
+    assert counted["suppressed"] >= 1000 - len(lines)
+    assert len(written(say, format="json", max_per_second=0, queue_size=5000).splitlines()) == 1000
+    assert log.counts() == {"dropped": 0, "lost": 0, "suppressed": 0}
+
+
+def test_the_level_can_change() -> None:
+    """Loggers that are there already follow a new level."""
+
+    def say() -> None:
+        LOG.debug("one")
+        log.set_level("debug")
+        LOG.debug("two")
+        log.set_level("error")
+        LOG.warning("three")
+
+    assert re.findall("one|two|three", written(say, format="json")) == ["two"]
+
+
 def test_colours_only_for_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Escape sequences go to terminals only, and not where NO_COLOR asks for none."""
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -126,7 +187,7 @@ def test_whatever_is_logged_is_one_printable_line(event: str, values: dict[str, 
         ("x" * 200, "x" * 200),
         ("\x00" * 1_000_000, ("\\x00" * 50)[:199] + "…"),
         (1 << 64, "0x10000000000000000"),
-        (LogConfig(), {"level": "info", "format": "console", "queue_size": 1000}),
+        (attrs.make_class("Pair", ["a", "b"])(1, "x\n"), {"a": 1, "b": "x\\n"}),
         ([[[[["deep"]]]]], [[[["['deep']"]]]]),
         (ValueError("bad\n"), "bad\\n"),
     ],
@@ -323,7 +384,7 @@ def test_everything_is_flushed_at_exit(tmp_path: Path) -> None:
     """A burst just before the end is in the file."""
     code = (
         "import structlog\nfrom crawler import log\n"
-        "with log.started(log.LogConfig()):\n"
+        "with log.started(log.LogConfig(max_per_second=0)):\n"
         "    for n in range(500): structlog.get_logger().info('x', n=n)\n"
     )
     with (tmp_path / "log").open("wb") as file, run_python(code, stderr=file) as process:
