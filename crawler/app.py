@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import trio
 
-from crawler import building, log, status
+from crawler import building, log, status, watching
 from crawler.net.udp import NetworkConfig, open_socket
 from crawler.records import Record
 from crawler.sinks.base import ReaderGoneError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from crawler.building import Run
     from crawler.config import Config
     from crawler.net.dht import DatagramSocket
+    from crawler.net.http import HttpServer
     from crawler.sinks.outputs import Outputs
     from crawler.state import StateDirectory
 
@@ -36,6 +37,8 @@ _TROUBLE = {
     "bootstrap.host_not_global",
     "bootstrap.host_unresolved",
     "crawler.address_not_available",
+    "http.exposed",
+    "http.failed",
     "sink.disk_failed",
     "sink.not_locked",
     "sink.not_opened_yet",
@@ -49,6 +52,7 @@ _TROUBLE = {
     "sink.write_failed",
     "state.damaged",
 }
+_DETAIL = {"http.request"}
 
 
 async def run(
@@ -73,8 +77,9 @@ async def run(
             return socket
 
         assembled = building.assemble(config, sender, open_and_keep, _say(logger), opened)
+        door = watching.build(assembled, _say(logger), opened)
         async with trio.open_nursery() as nursery:
-            await _run(assembled, nursery, receiver, logger)
+            await _run(assembled, nursery, receiver, logger, door)
             nursery.cancel_scope.cancel()
     lost = assembled.shared.outlet.lines_held
     if lost:
@@ -84,7 +89,11 @@ async def run(
 
 
 async def _run(
-    run: Run, nursery: trio.Nursery, receiver: trio.MemoryReceiveChannel[list[Record]], logger: Any
+    run: Run,
+    nursery: trio.Nursery,
+    receiver: trio.MemoryReceiveChannel[list[Record]],
+    logger: Any,
+    door: HttpServer | None,
 ) -> None:
     lifetime = run.lifetime
     await nursery.start(lifetime.watch_signals, nursery.cancel_scope.cancel)
@@ -97,6 +106,8 @@ async def _run(
             address=format_address(pack_address(station.endpoint.socket.local)),
             node_id=station.node.id.hex(),
         )
+    if door is not None:
+        await watching.serve(door, nursery, _say(logger))
     nursery.start_soon(_ask, run, name="asking")
     nursery.start_soon(lifetime.watch_clock)
     nursery.start_soon(_report, run, logger, name="status")
@@ -202,6 +213,7 @@ def _say(logger: Any) -> Callable[..., None]:
     """Return what the parts tell events to: each becomes a log line, trouble a warning."""
 
     def say(event: str, **fields: Any) -> None:
-        (logger.warning if event in _TROUBLE else logger.info)(event, **fields)
+        tell = logger.warning if event in _TROUBLE else logger.debug if event in _DETAIL else logger.info
+        tell(event, **fields)
 
     return say

@@ -54,7 +54,7 @@ Exit codes:
 _WRITE = Group("What is written, and what is kept", sort_key=1)
 _PACE = Group("How fast and how long", sort_key=2)
 _NETWORK = Group("Network", sort_key=3)
-_LOG = Group("Log (on stderr)", sort_key=4)
+_LOG = Group("Log (on stderr), and who watches", sort_key=4)
 _SETTINGS = Group("Other settings", sort_key=5)
 
 
@@ -107,6 +107,10 @@ class Flags:
     allow_private: Annotated[
         bool, _flag(_NETWORK, "", "talk to private and loopback addresses too; for tests")
     ] = False
+    http: Annotated[
+        str | None,
+        _flag(_LOG, "ADDR:PORT", "serve /metrics, /healthz, /readyz and /status here (127.0.0.1:9100)"),
+    ] = None
     log_level: Annotated[
         str | None, _flag(_LOG, "LEVEL", "debug, info, warning, error or critical (info)")
     ] = None

@@ -114,6 +114,7 @@ FLAGS = {
     "--no-peers": "locate.enabled",
     "--metadata": "fetch.enabled",
     "--serve-metadata": "serve.enabled",
+    "--http": "http.listen",
     "--log-level": "log.level",
     "--log-format": "log.format",
 }
@@ -177,6 +178,11 @@ def _contradictions(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
     """Yield ((section, key), problem) for what a bound can't say."""
     for problem in _listen_problems(config.network.listen):
         yield ("network", "listen"), problem
+    if config.http.listen and not _is_address(config.http.listen):
+        yield (
+            ("http", "listen"),
+            f'"{config.http.listen}" is not ADDR:PORT with a literal address and a port from 0 to 65535',
+        )
     for peer in config.network.bootstrap:
         if not _is_host_and_port(peer):
             yield ("network", "bootstrap"), f'"{peer}" is not HOST:PORT with a port from 1 to 65535'
@@ -202,6 +208,13 @@ def _listen_problems(addresses: tuple[str, ...]) -> Iterator[str]:
         if address in seen and address[1] != 0:
             yield f'"{text}" is there twice'
         seen.add(address)
+
+
+def _is_address(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        parse_address(text)
+        return True
+    return False
 
 
 def _is_host_and_port(text: str) -> bool:

@@ -19,16 +19,18 @@ import attrs
 import pytest
 import trio
 
-from crawler import app, cli
+from crawler import app, cli, figures, metrics_table
 from crawler.config import Config, ConfigError
 from crawler.crawl.pace import Pace
 from crawler.crawl.sample import Sampler
 from crawler.lifetime import RunConfig
+from crawler.metrics import Kind, Metric, leaves
 from crawler.net.udp import NetworkConfig, UdpSocket, open_socket
 from crawler.sinks.config import OutputConfig
 from crawler.sinks.jsonl import JsonlSink
 from crawler.state import StateConfig, StateDirectory
 from tests.sim.crawl_scene import LISTEN, Scene
+from tests.sim.full_run import full_run
 from tests.sinks.flaky_disk import FlakyDisk
 
 if TYPE_CHECKING:
@@ -175,6 +177,21 @@ async def test_state_that_makes_no_sense_is_no_crash(
         assert await scene.crawl(5, state=state) == 0
 
         assert scene.found()
+
+
+# Telling
+
+
+async def test_every_figure_has_one_metric(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """No counter of the status or of any part is missing in /metrics, and none is told twice."""
+    told = figures.gather(*await full_run(tmp_path), trio.current_time())
+    elsewhere = [(Metric("", Kind.GAUGE, "", source), name) for source, name in metrics_table.SAME.items()]
+    tellers = [(metric, metric.name) for metric in metrics_table.TABLE] + elsewhere
+    told_by = {path: [name for metric, name in tellers if metric.tells(path)] for path, _ in leaves(told)}
+
+    assert {path: by for path, by in told_by.items() if len(by) != 1} == {}, "see crawler/metrics_table.py"
+    rows = {metric.name for metric in metrics_table.TABLE}
+    assert rows == {name for by in told_by.values() for name in by}, "every row has a figure to tell"
 
 
 # Ending

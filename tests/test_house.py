@@ -33,17 +33,21 @@ WALLS: dict[str, frozenset[str]] = {
     "client": frozenset({"net", "swarm", "dht", "wire", "settings"}),
     "commands": frozenset({"client", "net", "wire", "records"}),
     "log": frozenset({"settings"}),
+    "metrics": frozenset(),
+    "watch": frozenset(),
     "state": frozenset({"settings", "wire", "dht", "crawl"}),
     "health": frozenset({"settings"}),
     "lifetime": frozenset({"settings"}),
     "demo": frozenset({"records", "settings"}),
     "config": EVERYBODY,
-    # The composition root has five pages.
+    # The composition root has seven pages.
     "app": EVERYBODY,
     "building": EVERYBODY,
     "fetching": EVERYBODY,
+    "figures": EVERYBODY,
     "station": EVERYBODY,
     "status": EVERYBODY,
+    "watching": EVERYBODY,
     "cli": frozenset({"app", "commands", "config", "health", "log", "settings", "simnet"}),
     "__main__": frozenset({"cli"}),
     "__init__": frozenset(),
@@ -68,7 +72,10 @@ def room_of(path: Path) -> str:
 
 def page_of(module: str) -> str:
     """Return the room that a top-level module is a page of: config_sources belongs to config."""
-    return next((room for room in ("cli", "config", "log", "state") if module.startswith(f"{room}_")), module)
+    return next(
+        (room for room in ("cli", "config", "log", "metrics", "state") if module.startswith(f"{room}_")),
+        module,
+    )
 
 
 def is_pure(path: Path) -> bool:

@@ -1,0 +1,97 @@
+"""A daemon as a user starts it, crawling a simulated network, watched over HTTP by a real client."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from tests.interop.daemon_process import DaemonProcess, wait_for
+from tests.sim.network_process import NetworkProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the simulated network needs 127.0.0.0/8")
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
+    """Yield a daemon that crawls 500 nodes and serves HTTP."""
+    directory: Path = tmp_path_factory.mktemp("watched")
+    settings = directory / "settings.toml"
+    settings.write_text("[limits]\nmax_rate = 200.0\n", encoding="utf-8")
+    with (
+        NetworkProcess(nodes=500, infohashes=1000, dead=0.1) as network,
+        DaemonProcess(
+            out=directory / "out.jsonl",
+            listen="127.0.0.1",
+            bootstrap=[network.bootstrap],
+            extra=["--allow-private", "--config", str(settings), "--http", "127.0.0.1:0"],
+        ) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(daemon: DaemonProcess) -> Iterator[httpx2.Client]:
+    """Yield a client of the daemon's HTTP."""
+    assert wait_for(lambda: bool(events(daemon, "http.listening")), 30), daemon.log_tail()
+    with httpx2.Client(
+        base_url=events(daemon, "http.listening")[0]["url"], timeout=20, trust_env=False
+    ) as one:
+        yield one
+
+
+def events(daemon: DaemonProcess, name: str) -> list[dict[str, Any]]:
+    """Return the daemon's events of one name so far."""
+    return [event for event in list(daemon.events) if event.get("event") == name]
+
+
+def test_it_becomes_ready(client: httpx2.Client) -> None:
+    """Alive at once, ready as soon as it knows good nodes."""
+    assert client.get("/healthz").json() == {"alive": True}
+    assert wait_for(lambda: client.get("/readyz").status_code == 200, 30)
+    assert client.get("/readyz").json() == {"ready": True, "problems": []}
+
+
+def test_scrapes_follow_the_crawl(client: httpx2.Client) -> None:
+    """Two scrapes parse strictly, and what was counted in between only grew."""
+
+    def scrape() -> dict[str, float]:
+        families = text_string_to_metric_families(client.get("/metrics").text)  # type: ignore[no-untyped-call] # the library's gap
+        return {sample.name: sample.value for family in families for sample in family.samples}
+
+    before = scrape()
+    assert wait_for(
+        lambda: scrape()["dht_crawler_infohashes_total"] > before["dht_crawler_infohashes_total"], 30
+    )
+    after = scrape()
+    for name in ("answers_total", "received_bytes_total", "round_trip_seconds_count", "cpu_seconds_total"):
+        assert after[f"dht_crawler_{name}"] > before[f"dht_crawler_{name}"]
+    assert after["dht_crawler_table_good_nodes"] > 0
+    assert after["process_resident_memory_bytes"] > 1 << 20
+    assert after["process_open_fds"] > 3
+
+
+def test_the_status_is_that_of_the_log(client: httpx2.Client) -> None:
+    """/status has the fields of the event crawler.status, the version, and what is wrong."""
+    status = client.get("/status").json()
+    assert status["infohashes"] > 0
+    assert {"version", "problems", "dropped", "queries_sent", "table_good"} <= status.keys()
+
+
+def test_the_crawl_goes_on_while_many_ask(daemon: DaemonProcess, client: httpx2.Client) -> None:
+    """A hundred scrapes one after the other are all answered, and lines go on being written."""
+    lines = client.get("/status").json()["lines_written"]
+    began = time.monotonic()
+    for _ in range(100):
+        assert client.get("/metrics").status_code == 200
+    assert time.monotonic() - began < 20
+    assert wait_for(lambda: client.get("/status").json()["lines_written"] > lines, 20)
+    assert daemon.running()
