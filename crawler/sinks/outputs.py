@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections import deque
 from typing import TYPE_CHECKING
 
 import attrs
@@ -34,6 +35,7 @@ class Outputs:
             SinkError: one cannot be opened; none is open then.
         """
         self._progress = trio.Event()
+        self._offered = self._durable = 0
         self._receiving = trio.CancelScope()
         self._legs: list[Leg] = []
         with contextlib.ExitStack() as opened:
@@ -70,6 +72,23 @@ class Outputs:
             return self._legs[0].sink.lines_written
         legs = [leg for leg in self._legs if not leg.gone] or self._legs
         return max(leg.sink.lines_written + leg.dropped for leg in legs)
+
+    @property
+    def lines_durable(self) -> int:
+        """How many lines, from the first on, are each written by an output, for whoever must not get ahead.
+
+        Outputs that drop lines drop different ones. What only those had whose reader is gone is passed over.
+        """
+        if len(self._legs) == 1:
+            return self._legs[0].sink.lines_written
+        while True:
+            reached = max(leg.reach(self._durable) for leg in self._legs)
+            if reached == self._durable and not self._all_gone:
+                nexts = [leg.next_line(reached) for leg in self._legs if not leg.gone]
+                reached = min((line for line in nexts if line is not None), default=self._offered)
+            if reached == self._durable:
+                return reached
+            self._durable = reached
 
     def reopen(self) -> None:
         """Follow files that were renamed, at once."""
@@ -110,9 +129,13 @@ class Outputs:
         """
         while not (self._all_have_room or any(leg.is_ahead for leg in self._legs)):
             await self._progress.wait()
+        self._offer(batch)
+
+    def _offer(self, batch: list[Record]) -> None:
         lines = sum(map(len, batch))
         for leg in self._legs:
-            leg.offer(batch, lines)
+            leg.offer(batch, lines, self._offered)
+        self._offered += lines
 
     @property
     def _all_gone(self) -> bool:
@@ -136,6 +159,8 @@ class Leg:
         self.gone = False
         self.dropped = 0
         self._taken = 0
+        self._passed = 0
+        self._parts: deque[list[int]] = deque()
         self._most = most
         self._on_event = on_event
         self._overflows = False
@@ -165,19 +190,38 @@ class Leg:
             self._taken = self.sink.lines_written
             self._on_event("sink.reader_gone", path=self.sink.path)
 
-    def offer(self, batch: list[Record], lines: int) -> None:
-        """Let ``batch``, of so many lines, wait for the output, or drop it for this output."""
+    def offer(self, batch: list[Record], lines: int, first: int) -> None:
+        """Let ``batch``, the run's lines from ``first`` on, wait for the output, or drop it for this one."""
         if self.has_room:
             # Broken: its reader has just gone, which its task is about to say.
             with contextlib.suppress(trio.BrokenResourceError):
                 self._sender.send_nowait(batch)
                 self._taken += lines
                 self._overflows = False
+                if self._parts and self._parts[-1][1] == first:
+                    self._parts[-1][1] += lines
+                else:
+                    self._parts.append([first, first + lines])
                 return
         self.dropped += lines
         if not self._overflows and not self.gone:
             self._overflows = True
             self._on_event("sink.overflow", path=self.sink.path, waiting=self._waiting)
+
+    def reach(self, line: int) -> int:
+        """Return up to which line, from ``line`` on, this output has written all."""
+        while self._parts:
+            first, end = self._parts[0]
+            done = first + self.sink.lines_written - self._passed
+            if done < end or end > line:
+                return max(line, min(done, end)) if first <= line else line
+            self._parts.popleft()
+            self._passed += end - first
+        return line
+
+    def next_line(self, line: int) -> int | None:
+        """Return the first line from ``line`` on that this output has yet to write; None if there is none."""
+        return next((max(first, line) for first, end in self._parts if end > line), None)
 
     def finish(self) -> None:
         """Offer no more."""
