@@ -39,6 +39,7 @@ _TROUBLE = {
     "crawler.address_not_available",
     "http.exposed",
     "http.failed",
+    "seen.not_saved",
     "sink.disk_failed",
     "sink.not_locked",
     "sink.not_opened_yet",
@@ -111,6 +112,7 @@ async def _run(
     nursery.start_soon(_ask, run, name="asking")
     nursery.start_soon(lifetime.watch_clock)
     nursery.start_soon(_report, run, logger, name="status")
+    nursery.start_soon(run.keeper.run, name="seen")
     if run.state is not None:
         nursery.start_soon(_keep_state, run, run.state, logger, name="state")
         nursery.start_soon(_beat, run.state, name="heartbeat")
@@ -170,6 +172,7 @@ async def _drain(run: Run, logger: Any) -> None:
                 nursery.start_soon(_save_state, run, run.state, logger)
             await run.shared.outlet.finish()
             await run.sink_done.wait()
+            await run.keeper.step()
 
 
 async def _report(run: Run, logger: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import random
 import time
 from functools import partial
@@ -26,6 +27,7 @@ from crawler.crawl.lookups import PeerLookups
 from crawler.crawl.outlet import Outlet
 from crawler.crawl.rumours import RumourGuard
 from crawler.crawl.seen import Seen
+from crawler.crawl.seen_slices import KEY_BYTES
 from crawler.crawl.sightings import Sightings
 from crawler.crawl.swarm_report import PeersDesk
 from crawler.dht.peers import PeerStore
@@ -35,6 +37,8 @@ from crawler.net.limits import QueryBudget
 from crawler.sinks.base import SinkError
 from crawler.sinks.outputs import Outputs
 from crawler.state import StateDirectory
+from crawler.state_seen import SeenKeeper
+from crawler.state_slices import SliceFiles
 from crawler.station import FamilyParts, Shared, Station
 from crawler.wire.compact import Family, is_global
 from crawler.wire.ids import ID_BYTES, random_id
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
     from crawler.net.dht import DatagramSocket
     from crawler.net.udp import NetworkConfig
     from crawler.records import Record
+    from crawler.state_slices import Stored
 
 _LONGEST_REST = 2 * 86400.0
 _GC_THRESHOLDS = (100_000, 20, 50)
@@ -79,6 +84,7 @@ class Run:
     lookups: PeerLookups | None
     fetching: Fetching | None
     sink: Outputs
+    keeper: SeenKeeper
     state: StateDirectory | None
     clock: WallClock
     lifetime: Lifetime
@@ -139,7 +145,9 @@ def assemble(
     sink = _open_sink(config, on_event)
     opened.callback(sink.close)
     outlet = Outlet(config.outlet, channel, clock, lambda: sink.lines_settled)
-    shared = _share(config, outlet, on_event)
+    keeper, seen = _open_seen(config, outlet, sink, on_event)
+    opened.callback(keeper.close)
+    shared = _share(config, outlet, seen, on_event)
     families: dict[Family, FamilyParts] = {}
     stations = _build_stations(shared, families, state, open_socket, clock.offset)
     lookups = _build_lookups(shared, stations)
@@ -152,6 +160,7 @@ def assemble(
         lookups=lookups,
         fetching=tcp_side,
         sink=sink,
+        keeper=keeper,
         state=state,
         clock=clock,
         lifetime=Lifetime(config.run),
@@ -159,13 +168,43 @@ def assemble(
     )
 
 
-def _share(config: Config, outlet: Outlet, on_event: Callable[..., None]) -> Shared:
+def _open_seen(
+    config: Config, outlet: Outlet, sink: Outputs, on_event: Callable[..., None]
+) -> tuple[SeenKeeper, Seen]:
+    """Return the memory of infohashes, with what an earlier run knew, and its keeper."""
+    files: SliceFiles | None = None
+    key: bytes | None = None
+    stored: list[Stored] = []
+    if config.state.directory:
+        directory = Path(config.state.directory) / "seen"
+        try:
+            files = SliceFiles(directory, on_event)
+            key, stored = files.load()
+        except OSError as error:
+            raise ConfigError(f"cannot use {directory} for the state: {error.strerror}") from error
+    seen = Seen(config.seen, key or os.urandom(KEY_BYTES), keeps_unsaved=files is not None)
+    keeper = SeenKeeper(
+        config.seen,
+        seen,
+        files,
+        lines_in=lambda: outlet.lines_in,
+        lines_durable=lambda: sink.lines_durable,
+        wall_clock=outlet.wall_clock,
+        on_event=on_event,
+    )
+    keeper.restore(stored, time.time())
+    if stored:
+        on_event("seen.restored", infohashes=seen.slices.count, slices=len(seen.slices.live))
+    return keeper, seen
+
+
+def _share(config: Config, outlet: Outlet, seen: Seen, on_event: Callable[..., None]) -> Shared:
     # What must not be guessed (ids of transactions, tokens, nodes) is drawn from the system.
     rng, secure = random.Random(), random.SystemRandom()
     return Shared(
         config=config,
         budget=QueryBudget(config.limits),
-        seen=Seen(config.seen),
+        seen=seen,
         sightings=Sightings(config.sightings),
         outlet=outlet,
         desk=PeersDesk(config.locate, outlet),

@@ -89,7 +89,10 @@ class Flags:
         bool, _flag(_WRITE, "", "let peers dial us (TCP, same port) for metadata; with --metadata")
     ] = False
     state: Annotated[
-        str | None, _flag(_WRITE, "DIR", "keep id, nodes and due times here; restored at start")
+        str | None, _flag(_WRITE, "DIR", "keep id, nodes, due times and infohashes seen here")
+    ] = None
+    resighting: Annotated[
+        str | None, _flag(_WRITE, "HOURS", "write an infohash again when it is seen so long after (never)")
     ] = None
     max_rate: Annotated[
         str | None, _flag(_PACE, "QUERIES_PER_S", "send at most so many queries a second (100)")

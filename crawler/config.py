@@ -105,6 +105,7 @@ class Config:
 FLAGS = {
     "--out": "output.path",
     "--state": "state.directory",
+    "--resighting": "seen.resighting",
     "--listen": "network.listen",
     "--bootstrap": "network.bootstrap",
     "--allow-private": "network.allow_private",

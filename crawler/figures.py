@@ -41,7 +41,6 @@ def gather(run: Run, http: HttpServer | None, now: float) -> dict[str, Any]:
             }
             for family, parts in run.families.items()
         },
-        "seen_generations_forgotten": shared.seen.generations_forgotten,
         "peer_store": _plain(shared.store.statistics()),
         "peers": _plain(shared.desk.counters),
         "lookups": {} if run.lookups is None else _plain(run.lookups.counters),

@@ -50,19 +50,34 @@ CRAWL = (
     Metric("ledger_ready", _G, "Nodes that may be asked now.", "families.*.ledger.ready", _FAMILY, "nodes"),
     Metric("ledger_resting", _G, "Nodes left alone for now.", "families.*.ledger.waiting", _FAMILY, "nodes"),
     Metric(
-        "seen_generations_forgotten",
-        _C,
-        "Generations of seen infohashes forgotten.",
-        "seen_generations_forgotten",
-        unit="generations",
-    ),
-    Metric(
         "sightings_waiting",
         _G,
         "Infohashes that one node asked about and that wait for a second.",
         "status.sightings_waiting",
         unit="infohashes",
     ),
+)
+SEEN = (
+    Metric("seen_infohashes", _G, "Infohashes remembered.", "status.seen.remembered", unit="infohashes"),
+    Metric("seen_forgotten", _C, "Infohashes forgotten.", "status.seen.forgotten", unit="infohashes"),
+    Metric("seen_slices", _G, "Filters that remember them.", "status.seen.slices", unit="slices"),
+    Metric("seen_slices_forgotten", _C, "Filters forgotten.", "status.seen.slices_forgotten", unit="slices"),
+    Metric("seen_filter_bytes", _G, "Size of the filters.", "status.seen.filter_bytes", unit="bytes"),
+    Metric("seen_disk_bytes", _G, "Size of their files.", "status.seen.disk_bytes", unit="bytes"),
+    Metric(
+        "seen_unsaved", _G, "Infohashes that a kill would repeat.", "status.seen.unsaved", unit="infohashes"
+    ),
+    Metric("seen_lag_seconds", _G, "How long the oldest waits.", "status.seen.lag_s", unit="seconds"),
+    Metric("seen_journalled", _C, "Infohashes saved singly.", "status.seen.journalled", unit="infohashes"),
+    Metric(
+        "seen_not_journalled",
+        _C,
+        "Infohashes left to their filter, since too many waited.",
+        "status.seen.not_journalled",
+        unit="infohashes",
+    ),
+    Metric("seen_filters_saved", _C, "Filters saved.", "status.seen.filters_saved", unit="slices"),
+    Metric("seen_save_failures", _C, "Times the disk failed.", "status.seen.failures", unit="failures"),
 )
 PEERS = (
     Metric("peers", _C, "Peers reported.", "peers.peers", unit="peers"),

@@ -26,6 +26,7 @@ def collect(run: Run, now: float) -> dict[str, Any]:
         **_sampling(run, now),
         **_locating(run),
         **_output(sink_counts, run.shared.outlet.lines_held),
+        "seen": _seen(run, now),
         "held_back": dict(run.shared.budget.held_back),
         "dropped": _drops(run, sink_counts.lines_dropped),
         **({} if run.fetching is None else {"fetch": _fetch(run.fetching)}),
@@ -72,6 +73,21 @@ def _sampling(run: Run, now: float) -> dict[str, Any]:
         "table_good": sum(t.good for t in tables),
         "explored": sum(s.explorer.asked for s in stations),
         "explored_new": sum(s.explorer.found for s in stations),
+    }
+
+
+def _seen(run: Run, now: float) -> dict[str, Any]:
+    """Return what is remembered of infohashes, and what of that a crash would lose."""
+    slices, keeper = run.shared.seen.slices, run.keeper
+    return {
+        "remembered": slices.count,
+        "forgotten": slices.forgotten,
+        "slices": len(slices.live),
+        "slices_forgotten": slices.slices_forgotten,
+        "filter_bytes": slices.size,
+        "unsaved": keeper.unsaved,
+        "lag_s": round(keeper.lag(now), 1),
+        **attrs.asdict(keeper.counters),
     }
 
 

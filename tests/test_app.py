@@ -233,6 +233,7 @@ async def test_a_signal_drains(tmp_path: Path, autojump_clock: MockClock, number
             "ids",
             "ledger.ipv4",
             "nodes.ipv4",
+            "seen",
         }
 
 

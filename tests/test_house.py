@@ -54,7 +54,7 @@ WALLS: dict[str, frozenset[str]] = {
 }
 # These take time, chance and sockets as arguments.
 PURE = (
-    *("wire", "dht", "swarm", "crawl/frontier", "crawl/seen"),
+    *("wire", "dht", "swarm", "crawl/frontier", "crawl/seen", "crawl/seen_slices"),
     *("crawl/failures", "crawl/fetch_job", "crawl/fetch_jobs", "crawl/lookup_queue", "crawl/resting"),
     "crawl/sightings",
 )

@@ -7,6 +7,7 @@ the lookups. While the sink is behind, or too much that was fetched waits to be 
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ import trio
 from crawler.crawl.failures import Failures
 from crawler.crawl.fetch_jobs import FetchJobs
 from crawler.crawl.seen import Seen, SeenConfig
+from crawler.crawl.seen_slices import KEY_BYTES
 from crawler.net.peers import FetchError
 from crawler.records import PeersFound, metadata_found
 from crawler.swarm.pex import PexConfig, PexInbox
@@ -102,7 +104,7 @@ class Fetcher:
         self._cache = cache
         remembered = SeenConfig(capacity=sections.fetch.remembered, recent=_RECENT)
         self.failures = Failures(sections.failures, spread=spread)
-        self.jobs = FetchJobs(sections.fetch, self.failures, Seen(remembered))
+        self.jobs = FetchJobs(sections.fetch, self.failures, Seen(remembered, os.urandom(KEY_BYTES)))
         self.reading = ReadingCounters()
         self.paused: Callable[[], bool] = _never
         self._scopes: dict[Dial, trio.CancelScope] = {}

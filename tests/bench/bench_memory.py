@@ -9,7 +9,6 @@ reader sees what the rest costs. ``--config FILE`` tries other settings in the c
 from __future__ import annotations
 
 import argparse
-import math
 import multiprocessing
 import os
 import random
@@ -118,7 +117,7 @@ def fill_ledger(nodes: int) -> Frontier:
 def fill_seen(infohashes: int) -> Seen:
     """Return a memory of so many infohashes, all still remembered exactly."""
     rng = random.Random(1)
-    seen = Seen(SeenConfig(recent=max(infohashes + 1, 1000)))
+    seen = Seen(SeenConfig(recent=max(infohashes + 1, 1000)), rng.randbytes(32))
     for _ in range(infohashes // _BATCH):
         seen.sift([rng.randbytes(20) for _ in range(_BATCH)])
     return seen
@@ -141,9 +140,8 @@ def _grow(fill: Callable[[int], object], count: int) -> int:
 def promised(status: dict[str, Any], at_start: int) -> float:
     """Return the bytes that the default settings promise for what the daemon has in memory."""
     seen = SeenConfig()
-    generations: int = min(math.ceil(max(status["infohashes"] - seen.recent, 0) / seen.capacity), 2)
-    filters = generations * seen.capacity * 1.44 * math.log2(2 / seen.error_rate) / 8
     exact: int = min(status["infohashes"], seen.recent) * INFOHASH_BYTES
+    filters: int = status["seen"]["filter_bytes"]
     nodes: int = status["nodes_known"]
     return at_start + nodes * NODE_BYTES + exact + filters
 

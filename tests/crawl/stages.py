@@ -66,7 +66,7 @@ class Stages:
             endpoint,
             frontier=frontier,
             rumours=rumours,
-            seen=Seen(SeenConfig()),
+            seen=Seen(SeenConfig(), b"key"),
             locator=locator if with_peers else None,
             outlet=outlet,
             rng=rng,

@@ -22,7 +22,9 @@ CALM = FetchConfig(deadline=30.0, hedge_after=1.0, retry_after=600.0, retry_fact
 def jobs_of(failures: FailuresConfig | None = None, **changes: Any) -> FetchJobs:
     """Return the policy with some settings changed."""
     memory = Failures(failures or FailuresConfig())
-    return FetchJobs(attrs.evolve(CALM, **changes), memory, Seen(SeenConfig(capacity=1000, recent=1000)))
+    return FetchJobs(
+        attrs.evolve(CALM, **changes), memory, Seen(SeenConfig(capacity=1000, recent=1000), b"key")
+    )
 
 
 def peer(number: int, *, ip: int | None = None) -> bytes:
@@ -487,7 +489,7 @@ class AnyOrder(RuleBasedStateMachine):
             CALM, max_dials=6, max_per_ip=2, max_per_job=3, max_waiting=8, max_resting=4, max_seeking=2
         )
         failures = Failures(FailuresConfig(lifetime=20.0, max_tracked=8, max_per_ip=4))
-        self.jobs = FetchJobs(self.config, failures, Seen(SeenConfig(capacity=1000, recent=1000)))
+        self.jobs = FetchJobs(self.config, failures, Seen(SeenConfig(capacity=1000, recent=1000), b"key"))
         self.now = 0.0
         self.dials: list[Dial] = []
         self.reading: list[Dial] = []

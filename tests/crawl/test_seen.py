@@ -1,19 +1,25 @@
+"""The memory of infohashes against a plain set: what is new, what is forgotten when, how often it errs."""
+
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
+from typing import Any
 
+import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler.crawl.seen import Seen, SeenConfig
+from crawler.crawl.seen_slices import Slices, filter_from
 
 LEAST = 1000
+KEY = b"k" * 32
+HOUR = 3600.0
 
 
-def seen(capacity: int = LEAST, recent: int = LEAST, error_rate: float = 1e-6) -> Seen:
-    return Seen(SeenConfig(capacity=capacity, recent=recent, error_rate=error_rate))
+def seen(capacity: int = LEAST, recent: int = LEAST, error_rate: float = 1e-6, **settings: Any) -> Seen:
+    return Seen(SeenConfig(capacity=capacity, recent=recent, error_rate=error_rate, **settings), KEY)
 
 
 def infohash(number: int) -> bytes:
@@ -22,10 +28,6 @@ def infohash(number: int) -> bytes:
 
 def many(start: int, stop: int) -> list[bytes]:
     return [infohash(number) for number in range(start, stop)]
-
-
-def remembered(ours: Seen) -> int:
-    return len(ours._recent) + len(ours._leaving)
 
 
 def test_reports_what_is_new_in_its_order_once() -> None:
@@ -38,6 +40,8 @@ def test_reports_what_is_new_in_its_order_once() -> None:
     ]
     assert ours.sift(many(1, 2)) == []
     assert ours.sift([]) == []
+    assert infohash(9) in ours
+    assert infohash(2) not in ours
     assert ours.total == 5
 
 
@@ -53,8 +57,8 @@ def test_is_a_set_while_little_was_seen(batches: list[list[int]]) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 20, 64, 65, 100, 999, 1000, 1001, 2500])
-def test_handover_loses_nothing_at_any_batch_size(size: int) -> None:
-    """Whatever the size of a batch, and so wherever the handovers fall, nothing comes back as new."""
+def test_nothing_is_lost_between_the_set_and_the_filters(size: int) -> None:
+    """Whatever the size of a batch, and so wherever the set is changed for another, nothing is new twice."""
     ours = seen(capacity=20_000)
     for start in range(0, 10_000, size):
         batch = many(start, start + size)
@@ -65,85 +69,127 @@ def test_handover_loses_nothing_at_any_batch_size(size: int) -> None:
     assert ours.sift(many(0, 10_000)) == []
 
 
-def test_handover_keeps_up_with_a_batch_larger_than_the_exact_memory() -> None:
-    """Even a batch of five times the exact memory loses nothing when the next ones follow at once."""
-    ours = seen(capacity=20_000)
-    for start, stop in ((0, 5000), (5000, 6000), (6000, 7000)):
-        assert len(ours.sift(many(start, stop))) == stop - start
-    assert ours.sift(many(0, 7000)) == []
-
-
-def test_handover_goes_little_by_little() -> None:
-    """No call hands over the whole exact memory at once, which would stop the crawl for a second."""
+def test_the_set_leaves_little_by_little() -> None:
+    """No call drops the whole set of recent infohashes at once when it is full."""
     rng = random.Random(4)
-    ours, largest = seen(capacity=50_000, recent=5000), 0
+    ours, largest = seen(capacity=500_000, recent=5000), 0
     for number in range(0, 40_000, 100):
         leaving = len(ours._leaving)
         ours.sift(many(number, number + rng.choice([1, 20, 70, 100])))
         if len(ours._leaving) < leaving:
             largest = max(largest, leaving - len(ours._leaving))
-    assert ours._in_young > 10_000
-    assert largest <= 200
+    assert 0 < largest <= 200
 
 
-def test_memory_is_bounded() -> None:
-    """The exact memory holds no more than its setting and one batch, and there are never three filters."""
-    ours = seen(capacity=2000, recent=1000)
-    for number in range(0, 30_000, 100):
+def test_memory_is_bounded_by_the_settings() -> None:
+    """The set holds no more than its setting and one batch, the filters no more than the formula says."""
+    ours = seen(capacity=12_000, recent=1000)
+    for number in range(0, 60_000, 100):
         ours.sift(many(number, number + 100))
-        assert remembered(ours) <= 1000 + 100
-        assert ours._in_young <= 2000
+        assert len(ours._recent) + len(ours._leaving) <= 1000 + 100
+        assert sum(each.capacity for each in ours.slices.live) <= 12_000 * 13 / 12 + 8
+        assert len(ours.slices.live) <= 16
+    assert ours.slices.size == pytest.approx(4.316 * 13_000, rel=0.06)
 
 
-def test_the_latest_are_known_for_certain() -> None:
-    """Through many generations, what was seen among the latest capacity less recent is never new."""
+def test_memory_grows_with_what_was_found() -> None:
+    """Made for a hundred million, it takes what a million needs as long as there are no more."""
+    ours = seen(capacity=100_000_000)
+    assert ours.slices.size == 0
+    ours.sift(many(0, 20))
+    assert ours.slices.size < 5_000_000
+
+
+def test_the_latest_are_known_and_the_others_forgotten() -> None:
+    """The latest `capacity` infohashes emitted are known; what came well before them is new again."""
     rng = random.Random(9)
-    ours, latest = seen(capacity=4000, recent=1000), OrderedDict[int, None]()
+    ours, emitted = seen(capacity=3000, recent=1000), dict[int, int]()
+    total = 0
     for _ in range(3000):
-        batch = [rng.randrange(40_000) for _ in range(rng.randrange(1, 30))]
-        fresh = set(ours.sift(map(infohash, batch)))
+        batch = list(dict.fromkeys(rng.randrange(40_000) for _ in range(rng.randrange(1, 30))))
+        fresh = {int.from_bytes(each, "big") for each in ours.sift(map(infohash, batch))}
         for number in batch:
-            assert number not in latest or infohash(number) not in fresh
-        for number in batch:
-            latest[number] = None
-            latest.move_to_end(number)
-        while len(latest) > 3000:
-            latest.popitem(last=False)
-    assert ours.generations_forgotten > 3
+            if number in emitted and total - emitted[number] <= 3000 - 30:
+                assert number not in fresh
+            if number not in emitted or total - emitted[number] >= 3000 * 13 // 12 + 60:
+                assert number in fresh
+            if number in fresh:
+                emitted[number], total = total, total + 1
+    assert ours.slices.slices_forgotten > 3
+    assert ours.total == total
+    assert ours.slices.count + ours.slices.forgotten == total
 
 
-def test_the_forgotten_are_new_again_and_those_seen_meanwhile_are_not() -> None:
-    """After two generations an infohash is reported again, unless it was seen in between."""
-    ours = seen(capacity=2000, recent=1000)
-    ours.sift(many(0, 100))
-    for number in range(1000, 21_000, 20):
-        ours.sift(many(number, number + 20))
-        assert ours.sift(many(0, 50)) == []
-    assert ours.generations_forgotten >= 2
-    assert ours.sift(many(50, 100)) == many(50, 100)
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 900), st.lists(st.integers(0, 60), max_size=8)), max_size=60))
+def test_resighting_keeps_its_time(steps: list[tuple[float, list[int]]]) -> None:
+    """An infohash is never emitted again within the time set, and always an eighth and two ticks after."""
+    ours, emitted, now, tick = seen(resighting=1.0), dict[int, float](), 1e9, 2.0
+    for pause, numbers in steps:
+        for _ in range(int(pause / tick) + 1):
+            now += tick
+            ours.advance(now)
+        fresh = {int.from_bytes(each, "big") for each in ours.sift(map(infohash, numbers))}
+        for number in dict.fromkeys(numbers):
+            age = now - emitted.get(number, 0.0)
+            if age < HOUR:
+                assert number not in fresh
+            if age > HOUR * 9 / 8 + 2 * tick:
+                assert number in fresh
+            if number in fresh:
+                emitted[number] = now
 
 
-@pytest.mark.parametrize("generations", [1, 2])
-def test_errors_are_as_rare_as_stated(generations: int) -> None:
-    """With both generations full, a new infohash passes for known no more often than the error rate says."""
+def test_resighting_needs_no_state_of_its_own_over_a_restart() -> None:
+    """What is restored is forgotten when it would have been; a clock that was set back only delays that."""
+    config = SeenConfig(capacity=LEAST, recent=LEAST, resighting=1.0)
+    ours = Slices(config, KEY)
+    ours.take(many(0, 10))
+    ours.advance(1000.0)
+    ours.advance(1000.0 + HOUR / 8)
+    ours.take(many(10, 20))
+    again = Slices(config, KEY)
+    again.restore([attrs.evolve(each) for each in ours.live], 500.0)
+    again.advance(500.0 + HOUR - 1)
+    assert again.take(many(0, 20)) == []
+    again.advance(500.0 + HOUR)
+    assert again.take(many(0, 20)) == many(0, 10)
+
+
+@pytest.mark.parametrize("resighting", [0.0, 1.0])
+def test_errors_are_as_rare_as_stated(resighting: float) -> None:
+    """With as many slices as there may be, new infohashes pass for known no more often than the rate says."""
     rng = random.Random(17)
-    ours = seen(capacity=10_000, recent=1000, error_rate=0.01)
-    for _ in range(generations * 10_000 // 20):
+    ours = seen(capacity=12_000, recent=1000, error_rate=0.01, resighting=resighting)
+    wrong = tried = 0
+    for step in range(60_000 // 20):
+        ours.advance(step * 1.2)
         ours.sift([rng.randbytes(20) for _ in range(20)])
-    wrong = sum(ours._knew(rng.randbytes(20)) for _ in range(40_000))
-    assert wrong <= 40_000 * 0.01 * 1.15
+        if step > 1000:
+            tried += 40
+            wrong += sum(rng.randbytes(20) in ours.slices for _ in range(40))
+    assert len(ours.slices.live) >= 9
+    assert 0 < wrong <= tried * 0.01
 
 
-def test_no_error_at_all_before_the_exact_memory_is_full() -> None:
-    """A short crawl loses nothing to chance: the filters are not even made."""
-    rng = random.Random(2)
-    ours = seen(capacity=2000, recent=2000, error_rate=0.01)
-    batch = [rng.randbytes(20) for _ in range(1990)]
-    assert ours.sift(batch) == batch
-    assert ours._young is None
+def test_the_key_decides() -> None:
+    """Under another key the same infohashes set other bits, so nobody who lacks it can choose collisions."""
+    one, other = (Slices(SeenConfig(capacity=10_000), key * 32) for key in (b"a", b"b"))
+    for each in (one, other):
+        each.take(many(0, 50))
+    assert one.live[0].filter.save_bytes() != other.live[0].filter.save_bytes()
+    again = filter_from(one.live[0].filter.save_bytes())
+    assert all(one._hash(each) in again for each in many(0, 50))
+    assert not any(other._hash(each) in again for each in many(0, 50))
 
 
-def test_an_exact_memory_larger_than_a_generation_is_refused() -> None:
-    """What leaves the exact memory must fit into one generation, or it would be forgotten on arrival."""
-    with pytest.raises(ValueError, match="recent"):
-        SeenConfig(capacity=2000, recent=2001)
+def test_only_what_will_be_saved_is_kept_for_it() -> None:
+    """Without a keeper nothing gathers; with one, each new infohash waits once, at the slice that took it."""
+    idle, kept = seen(), Seen(SeenConfig(capacity=LEAST), KEY, keeps_unsaved=True)
+    for each in (idle, kept):
+        each.sift(many(0, 200))
+        each.sift(many(100, 300))
+    assert not any(each.unsaved for each in idle.slices.live)
+    waiting = [each for slice_ in kept.slices.live for each in slice_.unsaved]
+    assert waiting == many(0, 300)
+    assert [len(each.unsaved) for each in kept.slices.live] == [each.count for each in kept.slices.live]
