@@ -8,6 +8,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for it in python3.11 python3.12 python3.13 python3; do \
 	if $$it -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$it; break; fi; done)
 VENV := .venv
+NODE := tests/interop/node/node_modules
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -27,7 +28,7 @@ crawl: $(VENV)/.runtime  ## crawl the embedded simulated network for 20 s; leave
 	@$(PY) -m crawler.demo --duration $(SECONDS_TO_CRAWL) --out peers.jsonl
 
 .PHONY: test
-test: lint types  ## install everything, then lint, types and all tests
+test: lint types $(NODE)/.installed  ## install everything, then lint, types and all tests
 	$(PY) -m pytest
 
 .PHONY: lint
@@ -65,7 +66,7 @@ config: $(VENV)/.runtime  ## write config/default.toml anew from the code
 
 .PHONY: clean
 clean:  ## remove the environment, caches and what a crawl left
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis peers.jsonl
+	rm -rf $(VENV) $(NODE) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis peers.jsonl
 	find crawler tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps keep a second `make` from installing again; a changed lock or pyproject.toml outdates them.
@@ -79,6 +80,16 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@echo "installing the packages of requirements-dev.lock into $(VENV)"
 	@$(PIP) install --require-hashes -r requirements-dev.lock
 	@touch $@
+
+# Another tracker and its client, for tests alone. Those tests skip themselves where this could not be had.
+$(NODE)/.installed: tests/interop/node/package.json tests/interop/node/package-lock.json
+	@if ! command -v npm >/dev/null; then \
+		echo "make: no npm, so the tests with bittorrent-tracker of npm are skipped"; \
+	elif npm ci --prefix $(dir $(NODE)) --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error; then \
+		touch $@; \
+	else \
+		echo "make: npm ci failed, so the tests with bittorrent-tracker of npm are skipped"; \
+	fi
 
 # Debian splits venv's other half into a package of its own, which a fresh machine lacks.
 $(PY):
