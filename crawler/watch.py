@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import msgspec
+import trio
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from starlette.requests import Request
 
@@ -41,27 +42,34 @@ class Watched:
 def application(watched: Watched) -> Starlette:
     """Return the application that tells of ``watched``."""
 
-    async def metrics(request: Request) -> Response:
+    def metrics(request: Request) -> Response:
         text, kind = watched.metrics(request.headers.get("accept", ""))
         return Response(text, headers={**_HEADERS, "content-type": kind})
 
-    async def alive(_request: Request) -> Response:
-        return _json({"alive": True})
-
-    async def ready(_request: Request) -> Response:
+    def ready(_request: Request) -> Response:
         problems = watched.problems()
         return _json({"ready": not problems, "problems": problems}, _NOT_READY if problems else _FINE)
 
-    async def status(_request: Request) -> Response:
-        return _json(watched.status())
-
-    async def pages(_request: Request) -> Response:
-        return _json({"pages": sorted(routes)})
-
-    routes = {"/metrics": metrics, "/healthz": alive, "/readyz": ready, "/status": status}
+    pages = {
+        "/metrics": metrics,
+        "/healthz": lambda _request: _json({"alive": True}),
+        "/readyz": ready,
+        "/status": lambda _request: _json(watched.status()),
+    }
+    index = {"/": lambda _request: _json({"pages": sorted(pages)})}
     return Starlette(
-        routes=[Route(path, page, methods=["GET"]) for path, page in {**routes, "/": pages}.items()]
+        routes=[Route(path, _page(page), methods=["GET"]) for path, page in {**pages, **index}.items()]
     )
+
+
+def _page(answer: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
+    """Return ``answer`` as Starlette wants it; a plain function would be called in a thread."""
+
+    async def page(request: Request) -> Response:
+        await trio.lowlevel.checkpoint()
+        return answer(request)
+
+    return page
 
 
 def _json(value: Any, status: int = _FINE) -> Response:

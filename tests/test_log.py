@@ -368,7 +368,7 @@ def test_exit_is_not_held_up_by_a_full_pipe() -> None:
     """A process whose stderr nobody reads logs on, and then exits, without a traceback."""
     code = (
         "import structlog, sys\nfrom crawler import log\n"
-        "with log.started(log.LogConfig()):\n"
+        "with log.started(log.LogConfig(max_per_second=0)):\n"
         "    for n in range(20000): structlog.get_logger().info('x', text='y' * 100)\n"
         "    print('done', flush=True)\n"
     )
