@@ -22,11 +22,14 @@ COPY --from=build /opt/dht-crawler /opt/dht-crawler
 ENV PATH=/opt/dht-crawler/bin:$PATH \
     DHT_CRAWLER_OUTPUT_PATH=/data/peers.jsonl \
     DHT_CRAWLER_STATE_DIRECTORY=/data/state \
-    DHT_CRAWLER_LOG_FORMAT=json
+    DHT_CRAWLER_LOG_FORMAT=json \
+    DHT_CRAWLER_HTTP_LISTEN=127.0.0.1:9100
 WORKDIR /data
 USER 10001:10001
 VOLUME /data
 EXPOSE 6881/udp
 STOPSIGNAL SIGTERM
+# Asks over HTTP, at the address that the daemon left in its state directory: it follows --http, and without
+# HTTP the heartbeat there is the answer.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 CMD ["dht-crawler", "health"]
 ENTRYPOINT ["dht-crawler"]

@@ -115,7 +115,7 @@ async def _run(
     nursery.start_soon(run.keeper.run, name="seen")
     if run.state is not None:
         nursery.start_soon(_keep_state, run, run.state, logger, name="state")
-        nursery.start_soon(_beat, run.state, name="heartbeat")
+        nursery.start_soon(_beat, run.state, watching.address_of(door), name="heartbeat")
     await lifetime.over.wait()
     logger.info("crawler.stopping", reason=lifetime.reason)
     await _drain(run, logger)
@@ -191,11 +191,11 @@ async def _report(run: Run, logger: Any) -> None:
             logger.info("crawler.status", **run.status())
 
 
-async def _beat(state: StateDirectory) -> None:
+async def _beat(state: StateDirectory, address: str) -> None:
     while True:
         # Whoever checks our health notices a heart that stopped; the crawl need not.
         with contextlib.suppress(OSError):
-            state.beat()
+            state.beat(address)
         await trio.sleep(_HEARTBEAT)
 
 

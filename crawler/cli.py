@@ -170,7 +170,7 @@ application.command(
 application.command(
     "crawler.health:health",
     name="health",
-    help="Tell whether the daemon that keeps its state in a directory is alive.",
+    help="Tell whether the daemon on this machine is alive, or ready.",
     help_epilogue="",
 )
 

@@ -55,6 +55,7 @@ class StateDirectory:
         path.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._on_event = on_event
+        self._told: str | None = None
         self._saving = trio.Lock()
 
     def load(self, name: str) -> list[Any]:
@@ -95,9 +96,14 @@ class StateDirectory:
             await trio.to_thread.run_sync(os.fsync, file.fileno())
         await trio.to_thread.run_sync(os.replace, aside, self._path / name)
 
-    def beat(self) -> None:
-        """Touch the heartbeat file, which the container's health check reads."""
-        (self._path / _HEARTBEAT).touch()
+    def beat(self, address: str = "") -> None:
+        """Touch the heartbeat file, which the health check reads; it says at which address HTTP is served."""
+        path = self._path / _HEARTBEAT
+        if address == self._told:
+            path.touch()
+        else:
+            path.write_text(address, "ascii")
+            self._told = address
 
     def _set_aside(self, path: Path, problem: str) -> None:
         aside = path.with_name(path.name + ".damaged")

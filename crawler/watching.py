@@ -14,6 +14,7 @@ import trio
 from crawler import __version__, figures, metrics, metrics_table
 from crawler.config_sources import ConfigError
 from crawler.net.http import ExtraMissingError, HttpServer, url_of
+from crawler.wire.compact import format_address, pack_address
 
 if TYPE_CHECKING:
     import contextlib
@@ -60,6 +61,11 @@ async def serve(server: HttpServer, nursery: trio.Nursery, on_event: Callable[..
     on_event("http.listening", url=url_of(address))
     if not ipaddress.ip_address(address[0]).is_loopback:
         on_event("http.exposed", url=url_of(address), problem="anybody who reaches this address may ask")
+
+
+def address_of(server: HttpServer | None) -> str:
+    """Return ``ADDR:PORT`` of the door; "" when there is none."""
+    return "" if server is None else format_address(pack_address(server.local))
 
 
 def problems(run: Run) -> list[str]:

@@ -143,7 +143,12 @@ def test_no_flags_mean_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--log-level LOUD", '--log-level = "LOUD": allowed is one of debug, info, warning, error, critical'),
         ("config --max-rate 0", '--max-rate = "0": allowed is a number, above 0'),
         ("simulate --nodes x", "--nodes"),
-        ("health", "health needs --state DIR or DHT_CRAWLER_STATE_DIRECTORY"),
+        ("health", "health needs --http ADDR:PORT or --state DIR, or DHT_CRAWLER_HTTP_LISTEN or"),
+        ("health --ready", "health --ready needs --http ADDR:PORT or DHT_CRAWLER_HTTP_LISTEN"),
+        ("health --http 9100", '"9100" is not ADDR:PORT with a port from 1 to 65535'),
+        ("health --http 127.0.0.1:0", '"127.0.0.1:0" is not ADDR:PORT with a port from 1 to 65535'),
+        ("--http 9100", '--http: "9100" is not ADDR:PORT with a literal address'),
+        ("--http localhost:9100", '--http: "localhost:9100" is not ADDR:PORT with a literal address'),
     ],
 )
 def test_bad_input_gets_one_line(capsys: pytest.CaptureFixture[str], words: str, said: str) -> None:

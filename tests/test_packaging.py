@@ -129,6 +129,9 @@ def test_container_defaults_are_settings() -> None:
     loaded = config.load(None, given, {})
     assert all(path.startswith("/data/") for path in loaded.output.path)
     assert loaded.state.directory.startswith("/data/")
+    assert loaded.http.listen.startswith("127.0.0.1:"), (
+        "what the health check asks is for the container alone"
+    )
 
 
 def test_ignored_files_are_no_sources() -> None:

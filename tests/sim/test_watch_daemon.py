@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -32,7 +34,15 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
             out=directory / "out.jsonl",
             listen="127.0.0.1",
             bootstrap=[network.bootstrap],
-            extra=["--allow-private", "--config", str(settings), "--http", "127.0.0.1:0"],
+            extra=[
+                "--state",
+                str(directory / "state"),
+                "--allow-private",
+                "--config",
+                str(settings),
+                "--http",
+                "127.0.0.1:0",
+            ],
         ) as running,
     ):
         yield running
@@ -84,6 +94,23 @@ def test_the_status_is_that_of_the_log(client: httpx2.Client) -> None:
     status = client.get("/status").json()
     assert status["infohashes"] > 0
     assert {"version", "problems", "dropped", "queries_sent", "table_good"} <= status.keys()
+
+
+def test_the_health_command_finds_it(daemon: DaemonProcess, client: httpx2.Client) -> None:
+    """In an environment like the container's, `health` asks where this daemon really listens."""
+    state = daemon.out.parent / "state"
+    given = {"DHT_CRAWLER_STATE_DIRECTORY": str(state), "DHT_CRAWLER_HTTP_LISTEN": "127.0.0.1:9"}
+    assert wait_for(lambda: client.get("/readyz").status_code == 200, 30)
+    for words, said in ([], "alive\n"), (["--ready"], "ready\n"):
+        done = subprocess.run(
+            [sys.executable, "-m", "crawler", "health", *words],
+            env={**os.environ, **given},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        assert (done.returncode, done.stdout) == (0, said), done.stderr
 
 
 def test_the_crawl_goes_on_while_many_ask(daemon: DaemonProcess, client: httpx2.Client) -> None:
