@@ -41,6 +41,7 @@ from crawler.net.http import HttpConfig
 from crawler.net.limits import LimitsConfig
 from crawler.net.peer_listener import ListenerConfig
 from crawler.net.peers import PeersConfig
+from crawler.net.tracker_config import TrackerClientConfig
 from crawler.net.udp import NetworkConfig
 from crawler.sinks.config import OutputConfig
 from crawler.state import StateConfig
@@ -99,6 +100,7 @@ class Config:
     pex: PexConfig = attrs.field(factory=PexConfig)
     metainfo: MetainfoLimits = attrs.field(factory=MetainfoLimits)
     listener: ListenerConfig = attrs.field(factory=ListenerConfig)
+    tracker_client: TrackerClientConfig = attrs.field(factory=TrackerClientConfig)
 
 
 # Flag -> the setting that it overrides. `cli` defines how each flag is written.

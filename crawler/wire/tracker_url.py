@@ -1,4 +1,4 @@
-"""Tracker URLs: the three schemes there are, read strictly, for most come from the magnet links of strangers."""
+"""Tracker URLs: the three schemes there are, read strictly, as most come from magnet links of strangers."""
 
 from __future__ import annotations
 

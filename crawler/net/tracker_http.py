@@ -1,0 +1,234 @@
+"""HTTP(S) trackers over httpx2, on a short leash: our own resolver, our own redirects, our own inflating.
+
+httpx2 is given a URL with the address literal that the guard has judged, and beside it the host's name for
+the `Host` header, TLS and the certificate; so it resolves nothing. Each exchange has a client of its own: no
+cookie, connection or proxy setting outlives it. How much is read, inflated and waited for is bounded.
+"""
+
+from __future__ import annotations
+
+import ssl
+import zlib
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urljoin
+
+import trio
+
+from crawler import __version__
+from crawler.net.tracker_guard import TrackerError
+from crawler.wire.compact import format_address
+from crawler.wire.tracker_url import TrackerUrl, TrackerUrlError, parse_tracker_url
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from crawler.net.tracker_config import TrackerClientConfig
+    from crawler.net.tracker_guard import Guard
+    from crawler.wire.compact import Family
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_ERROR_STATUS: Final = 400
+_TRIED_ADDRESSES: Final = 3
+_INFLATE_ANY: Final = zlib.MAX_WBITS | 32  # zlib's and gzip's headers, told apart by themselves
+_INFLATE_RAW: Final = -zlib.MAX_WBITS
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_USER_AGENT: Final = f"dht-crawler/{__version__}"
+
+
+class TrackerSupportError(ValueError):
+    """HTTP trackers need a package that is not installed; the message is one line for a person."""
+
+
+def load_httpx() -> ModuleType:
+    """Return the module httpx2.
+
+    Raises:
+        TrackerSupportError: it is not installed.
+    """
+    try:
+        import httpx2  # noqa: PLC0415 - an extra that most runs do without
+    except ImportError:
+        raise TrackerSupportError(
+            'HTTP trackers need the package httpx2: pip install "dht-crawler[trackers]"; '
+            "UDP trackers (udp://) work without it"
+        ) from None
+    return httpx2
+
+
+class HttpTrackers:
+    """Asks trackers over HTTP(S).
+
+    Args:
+        config: patience and limits.
+        guard: judges addresses.
+        tls: what is trusted; None for what the system trusts.
+    """
+
+    def __init__(
+        self, config: TrackerClientConfig, guard: Guard, *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._config = config
+        self._guard = guard
+        self._tls = tls
+
+    async def get(self, url: TrackerUrl, target: str, family: Family) -> tuple[int, bytes]:
+        """Return the status and the body, inflated, of ``target`` (path and query) at ``url``'s host.
+
+        Raises:
+            TrackerError: no answer, or none that may be read.
+            TrackerSupportError: httpx2 is not installed.
+        """
+        httpx = load_httpx()
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        with trio.move_on_after(self._config.http_timeout):
+            for _ in range(self._config.max_redirects + 1):
+                status, body, location = await self._one_hop(httpx, url, target, family)
+                if location is None:
+                    return status, body
+                url = _next_hop(url, target, location)
+                target = url.target
+            raise TrackerError("too_many_redirects")
+        raise TrackerError("timeout")
+
+    async def _one_hop(
+        self, httpx: ModuleType, url: TrackerUrl, target: str, family: Family
+    ) -> tuple[int, bytes, str | None]:
+        """Ask at the first address that can be connected to; the last value is where to go instead."""
+        addresses = (await self._guard.addresses(url, [family]))[family][:_TRIED_ADDRESSES]
+        for address in addresses[:-1]:
+            try:
+                return await self._ask(httpx, url, target, address)
+            except TrackerError as error:
+                if error.reason not in {"unreachable", "connect_timeout"}:
+                    raise
+        return await self._ask(httpx, url, target, addresses[-1])
+
+    async def _ask(
+        self, httpx: ModuleType, url: TrackerUrl, target: str, address: bytes
+    ) -> tuple[int, bytes, str | None]:
+        config = self._config
+        client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False),
+            timeout=httpx.Timeout(config.http_idle, connect=config.http_connect),
+            trust_env=False,
+            follow_redirects=False,
+        )
+        host = url.place if url.port != _DEFAULT_PORTS[url.scheme] else url.place.rpartition(":")[0]
+        request = httpx.Request(
+            "GET",
+            f"{url.scheme}://{format_address(address)}/",
+            headers={
+                "Host": host,
+                "User-Agent": _USER_AGENT,
+                "Accept-Encoding": "gzip",
+                "Connection": "close",
+            },
+            # The target goes out as it is: escapes of raw bytes are not to be normalised.
+            extensions={
+                "target": target.encode("ascii"),
+                "sni_hostname": url.host,
+                "timeout": client.timeout.as_dict(),
+            },
+        )
+        try:
+            async with client:
+                response = await client.send(request, stream=True)
+                try:
+                    location = _location(response)
+                    body = b"" if location is not None else await self._read(response)
+                finally:
+                    await response.aclose()
+        except httpx.HTTPError as error:
+            raise TrackerError(_reason(httpx, error)) from None
+        except (OSError, ValueError, trio.BrokenResourceError, trio.ClosedResourceError):
+            raise TrackerError("bad_http") from None
+        return response.status_code, body, location
+
+    async def _read(self, response: Any) -> bytes:
+        """Return the body, inflated, if it is within bounds."""
+        encoding = response.headers.get("content-encoding", "").strip().lower()
+        if encoding in {"", "identity"}:
+            inflater = None
+        elif encoding in {"gzip", "x-gzip", "deflate"}:
+            inflater = _Inflater(self._config.max_body)
+        else:
+            raise TrackerError("unknown_encoding")
+        body = bytearray()
+        taken = 0
+        async for part in response.aiter_raw():
+            taken += len(part)
+            if taken > self._config.max_body:
+                raise TrackerError("body_too_long")
+            body += part if inflater is None else inflater.inflate(part)
+        return bytes(body)
+
+
+class _Inflater:
+    """Inflates a body piece by piece, never beyond ``most`` bytes in all."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._zlib = zlib.decompressobj(_INFLATE_ANY)
+        self._begun = False
+
+    def inflate(self, part: bytes) -> bytes:
+        """Return what ``part`` adds.
+
+        Raises:
+            TrackerError: it is not deflated, or becomes too long.
+        """
+        try:
+            found = self._zlib.decompress(part, self._left + 1)
+        except zlib.error:
+            if self._begun:
+                raise TrackerError("bad_encoding") from None
+            # Some servers' "deflate" has no header.
+            self._zlib = zlib.decompressobj(_INFLATE_RAW)
+            try:
+                found = self._zlib.decompress(part, self._left + 1)
+            except zlib.error:
+                raise TrackerError("bad_encoding") from None
+        self._begun = True
+        self._left -= len(found)
+        if self._left < 0:
+            raise TrackerError("body_too_long")
+        return found
+
+
+def _location(response: Any) -> str | None:
+    """Return where a response sends us; None when it does not."""
+    location: str | None = response.headers.get("location")
+    return location if location and response.status_code in _REDIRECTS else None
+
+
+def _next_hop(url: TrackerUrl, target: str, location: str) -> TrackerUrl:
+    try:
+        found = parse_tracker_url(urljoin(url.origin + target, location))
+    except (TrackerUrlError, ValueError):
+        raise TrackerError("bad_redirect") from None
+    if found.scheme not in _DEFAULT_PORTS:
+        raise TrackerError("bad_redirect")
+    return found
+
+
+def _reason(httpx: ModuleType, error: Exception) -> str:
+    if _has_cause(error, ssl.SSLError):
+        return "tls_failed"
+    for kind, reason in (
+        (httpx.ConnectTimeout, "connect_timeout"),
+        (httpx.ConnectError, "unreachable"),
+        (httpx.TimeoutException, "timeout"),
+        (httpx.NetworkError, "reset"),
+    ):
+        if isinstance(error, kind):
+            return reason
+    return "bad_http"
+
+
+def _has_cause(error: BaseException | None, kind: type[BaseException]) -> bool:
+    while error is not None:
+        if isinstance(error, kind):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
