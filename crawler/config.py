@@ -45,6 +45,7 @@ from crawler.net.tracker_config import TrackerClientConfig
 from crawler.net.udp import NetworkConfig
 from crawler.sinks.config import OutputConfig
 from crawler.state import StateConfig
+from crawler.swarm.announce import AnnounceConfig
 from crawler.swarm.assembly import MemoryConfig
 from crawler.swarm.connection import ConnectionConfig
 from crawler.swarm.metadata import MetadataConfig
@@ -101,6 +102,7 @@ class Config:
     metainfo: MetainfoLimits = attrs.field(factory=MetainfoLimits)
     listener: ListenerConfig = attrs.field(factory=ListenerConfig)
     tracker_client: TrackerClientConfig = attrs.field(factory=TrackerClientConfig)
+    announces: AnnounceConfig = attrs.field(factory=AnnounceConfig)
 
 
 # Flag -> the setting that it overrides. `cli` defines how each flag is written.

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from crawler.wire.compact import Family
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_ERROR_STATUS: Final = 400
 _TRIED_ADDRESSES: Final = 3
 _INFLATE_ANY: Final = zlib.MAX_WBITS | 32  # zlib's and gzip's headers, told apart by themselves
 _INFLATE_RAW: Final = -zlib.MAX_WBITS
+_ENCODINGS: Final = {"": False, "identity": False, "gzip": True, "x-gzip": True, "deflate": True}
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _USER_AGENT: Final = f"dht-crawler/{__version__}"
 
@@ -148,52 +148,59 @@ class HttpTrackers:
     async def _read(self, response: Any) -> bytes:
         """Return the body, inflated, if it is within bounds."""
         encoding = response.headers.get("content-encoding", "").strip().lower()
-        if encoding in {"", "identity"}:
-            inflater = None
-        elif encoding in {"gzip", "x-gzip", "deflate"}:
-            inflater = _Inflater(self._config.max_body)
-        else:
+        if encoding not in _ENCODINGS:
             raise TrackerError("unknown_encoding")
-        body = bytearray()
-        taken = 0
-        async for part in response.aiter_raw():
-            taken += len(part)
-            if taken > self._config.max_body:
-                raise TrackerError("body_too_long")
-            body += part if inflater is None else inflater.inflate(part)
-        return bytes(body)
+        body = _Body(self._config.max_body, deflated=_ENCODINGS[encoding])
+        with trio.CancelScope() as reading:
+            async for part in response.aiter_raw():
+                body.take(part)
+                if body.fault:
+                    # Leaving the loop would leave httpx2's generators behind; cancelled, they end one by one.
+                    reading.cancel()
+        if body.fault:
+            raise TrackerError(body.fault)
+        return bytes(body.data)
 
 
-class _Inflater:
-    """Inflates a body piece by piece, never beyond ``most`` bytes in all."""
+class _Body:
+    """A body that comes piece by piece, inflated as it comes, never beyond ``most`` bytes before or after.
 
-    def __init__(self, most: int) -> None:
-        self._left = most
-        self._zlib = zlib.decompressobj(_INFLATE_ANY)
-        self._begun = False
+    Attributes:
+        data: what it says so far.
+        fault: why it will not be read to its end; empty while it may.
+    """
 
-    def inflate(self, part: bytes) -> bytes:
-        """Return what ``part`` adds.
+    def __init__(self, most: int, *, deflated: bool) -> None:
+        self.data = bytearray()
+        self.fault = ""
+        self._most = most
+        self._taken = 0
+        self._zlib = zlib.decompressobj(_INFLATE_ANY) if deflated else None
 
-        Raises:
-            TrackerError: it is not deflated, or becomes too long.
-        """
+    def take(self, part: bytes) -> None:
+        """Add the next piece, unless there was a fault before."""
+        if self.fault:
+            return
+        first, self._taken = not self._taken, self._taken + len(part)
         try:
-            found = self._zlib.decompress(part, self._left + 1)
+            self.data += part if self._zlib is None else self._inflate(part, first=first)
         except zlib.error:
-            if self._begun:
-                raise TrackerError("bad_encoding") from None
+            self.fault = "bad_encoding"
+        if max(self._taken, len(self.data)) > self._most:
+            self.fault = "body_too_long"
+            self.data.clear()
+
+    def _inflate(self, part: bytes, *, first: bool) -> bytes:
+        room = self._most - len(self.data) + 1
+        assert self._zlib is not None  # noqa: S101 - its one caller looked
+        try:
+            return self._zlib.decompress(part, room)
+        except zlib.error:
+            if not first:
+                raise
             # Some servers' "deflate" has no header.
             self._zlib = zlib.decompressobj(_INFLATE_RAW)
-            try:
-                found = self._zlib.decompress(part, self._left + 1)
-            except zlib.error:
-                raise TrackerError("bad_encoding") from None
-        self._begun = True
-        self._left -= len(found)
-        if self._left < 0:
-            raise TrackerError("body_too_long")
-        return found
+            return self._zlib.decompress(part, room)
 
 
 def _location(response: Any) -> str | None:

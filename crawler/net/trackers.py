@@ -17,7 +17,7 @@ import trio
 
 from crawler.net.limits import KeyedBuckets
 from crawler.net.tracker_guard import Guard, TrackerError
-from crawler.net.tracker_http import HttpTrackers
+from crawler.net.tracker_http import HttpTrackers, load_httpx
 from crawler.net.tracker_udp import UdpTrackers
 from crawler.swarm.tracker_exchange import MAX_SCRAPED, Scrape
 from crawler.wire import tracker_http
@@ -94,6 +94,15 @@ class TrackerClient:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the sockets until cancelled."""
         await self._udp.run(task_status=task_status)
+
+    def check_support(self, url: TrackerUrl) -> None:
+        """See that what ``url`` needs is installed.
+
+        Raises:
+            TrackerSupportError: it is not; the message is one line for a person.
+        """
+        if url.scheme != "udp":
+            load_httpx()
 
     async def announce(self, url: TrackerUrl, request: AnnounceRequest) -> AnnounceAnswer:
         """Announce over every family that there is; return what they answered, as one.
