@@ -68,6 +68,7 @@ class Spec:
         stored: announces that the sessions must hold together before the swarm is ready; None: 8 for each
             infohash and seeder.
         seed: of the file contents.
+        both_families: whether every session is a node at [::1] too, in a DHT of its own (BEP 32).
     """
 
     addresses: list[str]
@@ -79,6 +80,7 @@ class Spec:
     sample_interval: int = 10
     stored: int | None = None
     seed: int = 1
+    both_families: bool = False
 
 
 class Swarm:
@@ -91,6 +93,7 @@ class Swarm:
         self._seeders: dict[str, list[str]] = {}
         self._torrents: dict[str, dict[str, str]] = {}
         self.addresses: list[Address] = []
+        self.addresses6: list[Address] = []
 
     def _start_session(self, address: str) -> Any:
         parameters: Any = lt.session_params()
@@ -98,6 +101,10 @@ class Swarm:
             "listen_interfaces": f"{address}:0",
             "dht_sample_infohashes_interval": self._spec.sample_interval,
         }
+        if self._spec.both_families:
+            # All are at one address there, and so none would find more than one of the others.
+            own["listen_interfaces"] += ",[::1]:0"
+            own["dht_restrict_search_ips"] = False
         parameters.settings = {**parameters.settings, **_QUIET, **_NEIGHBOURS, **own}
         return lt.session(parameters)
 
@@ -106,8 +113,10 @@ class Swarm:
         _poll(lambda: all(session.listen_port() for session in self._sessions), 10, "listening")
         ports = [session.listen_port() for session in self._sessions]
         self.addresses = list(zip(self._spec.addresses, ports, strict=True))
+        if self._spec.both_families:
+            self.addresses6 = [("::1", _port_at(session, "::1")) for session in self._sessions]
         count = len(self.addresses)
-        enough = min(count - 1 + len(self._spec.know), 6)
+        enough = min(count - 1 + len(self._spec.know), 6) * (1 + self._spec.both_families)
 
         def filled() -> bool:
             # A session whose DHT has not started yet forgets the nodes it is told of: so tell it again.
@@ -122,7 +131,8 @@ class Swarm:
     def _introduce_one(self, index: int) -> None:
         neighbours = {0, (index + 1) % len(self.addresses)} - {index}
         known = [plain_krpc.parse_address(text) for text in self._spec.know]
-        for address in [*(self.addresses[n] for n in neighbours), *known]:
+        lists = [self.addresses, self.addresses6] if self.addresses6 else [self.addresses]
+        for address in [*(addresses[n] for addresses in lists for n in neighbours), *known]:
             self._sessions[index].add_dht_node(address)
 
     def seed(self) -> None:
@@ -139,7 +149,7 @@ class Swarm:
                 self._seed_one(torrent, [v1, v2[:40]], (number + step * 7) % count)
         wanted = self._spec.stored
         if wanted is None:
-            wanted = len(self._seeders) * self._spec.seeders * min(8, count - 1)
+            wanted = sum(map(len, self._seeders.values())) * min(8, count - 1)
         _poll(lambda: sum(self._counters("dht.dht_peers")) >= wanted, 20, f"{wanted} announces stored")
         if count > 1:
             self._make_findable()
@@ -178,11 +188,15 @@ class Swarm:
         for infohash in filter(None, infohashes):
             self._handles.setdefault(infohash, []).append(handle)
             self._seeders.setdefault(infohash, []).append("{}:{}".format(*self.addresses[index]))
+            if self.addresses6:
+                self._seeders[infohash].append("[{}]:{}".format(*self.addresses6[index]))
 
     def ready(self) -> dict[str, Any]:
         """Return the truth: the nodes, the torrents, and for each infohash the peers that announced it."""
         nodes = ["{}:{}".format(*address) for address in self.addresses]
-        return {"ready": True, "nodes": nodes, "peers": self._seeders, "torrents": self._torrents}
+        nodes6 = ["[{}]:{}".format(*address) for address in self.addresses6]
+        told = {"nodes": nodes, "nodes6": nodes6, "peers": self._seeders, "torrents": self._torrents}
+        return {"ready": True, **told}
 
     def routing(self, command: dict[str, Any]) -> dict[str, Any]:
         """Count the sessions whose routing table lists ``address`` under the node id ``id`` (hex) as live."""
@@ -244,6 +258,24 @@ def _fill(directory: Path, files: Any) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             with place.open("wb") as file:
                 file.truncate(files.file_size(index))
+
+
+def _port_at(session: Any, host: str) -> int:
+    """Return the UDP port of ``session`` at one of its addresses."""
+    ports: list[int] = []
+
+    def bound() -> bool:
+        ports.extend(
+            alert.port
+            for alert in session.pop_alerts()
+            if isinstance(alert, lt.listen_succeeded_alert)
+            and alert.address == host
+            and alert.socket_type == lt.socket_type_t.udp
+        )
+        return bool(ports)
+
+    _poll(bound, 10, f"listening at {host}")
+    return ports[0]
 
 
 def _own_id(session: Any) -> bytes:

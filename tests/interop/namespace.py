@@ -6,15 +6,23 @@ refuses unless loopback is the only interface there is.
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 import struct
 import subprocess
+import sys
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
+import pytest
+
+from tests.interop.daemon_process import REPOSITORY
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.interop.plain_krpc import Address
 
 # Exit code of a script that refuses to run here; the test that started it skips.
@@ -40,6 +48,31 @@ def enter() -> None:
     ):
         # A kernel without IPv6 fails the last one, which only IPv6 benches would miss.
         subprocess.run(command.split(), check="-6" not in command)
+
+
+def why_not() -> str:
+    """Return why no namespace can be made on this machine; empty if one can."""
+    for program in ("unshare", "ip"):
+        if shutil.which(program) is None:
+            return f"{program} is not installed"
+    tried = subprocess.run(["unshare", "-rn", "true"], check=False, capture_output=True, text=True)
+    return f"no network namespace can be made: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+def play(scene: str, directory: Path, *, seconds: float) -> dict[str, Any]:
+    """Run ``tests.interop.SCENE DIRECTORY`` in a namespace of its own and return the facts that it prints.
+
+    Skips the test where the scene refuses to run.
+    """
+    command = ["unshare", "-rn", sys.executable, "-m", f"tests.interop.{scene}", str(directory)]
+    played = subprocess.run(
+        command, cwd=REPOSITORY, check=False, capture_output=True, text=True, timeout=seconds
+    )
+    if played.returncode == REFUSED:
+        pytest.skip(played.stdout.strip())
+    assert played.returncode == 0, played.stderr
+    seen: dict[str, Any] = json.loads(played.stdout.splitlines()[-1])
+    return seen
 
 
 @attrs.frozen

@@ -20,7 +20,7 @@ class SwarmProcess:
     """A running swarm; a context manager that stops it.
 
     Attributes:
-        nodes: ``ip:port`` of every session.
+        nodes: ``ip:port`` of every session; ``nodes6`` of those that are at [::1] too.
         peers: for each infohash (hex) the ``ip:port`` of the sessions that announced it.
         torrents: what they seed; those of a special kind are named by it.
     """
@@ -37,6 +37,7 @@ class SwarmProcess:
         )
         truth = self._read()
         self.nodes: list[str] = truth["nodes"]
+        self.nodes6: list[str] = truth["nodes6"]
         self.peers: dict[str, list[str]] = truth["peers"]
         self.torrents = read_torrents(truth["torrents"])
 

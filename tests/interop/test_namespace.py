@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from tests.interop import namespace, namespace_scene, transmission
-from tests.interop.daemon_process import REPOSITORY
 
 pytestmark = pytest.mark.interop
 
 FORBIDDEN_HOSTS = {host for host, _ in namespace_scene.FORBIDDEN}
 
 
-def _why_not() -> str:
-    """Return why the scene can't be played on this machine; empty if it can."""
-    for program in ("unshare", "ip", transmission.PROGRAM):
-        if shutil.which(program) is None:
-            return f"{program} is not installed"
-    tried = subprocess.run(["unshare", "-rn", "true"], check=False, capture_output=True, text=True)
-    return f"no network namespace can be made: {tried.stderr.strip()}" if tried.returncode else ""
-
-
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Play the scene once in a namespace of its own; return what was seen in it."""
     pytest.importorskip("libtorrent", reason="libtorrent has no wheel for this Python")
-    reason = _why_not()
+    if shutil.which(transmission.PROGRAM) is None:
+        pytest.skip(f"{transmission.PROGRAM} is not installed")
+    reason = namespace.why_not()
     if reason:
         pytest.skip(reason)
-    directory = tmp_path_factory.mktemp("namespace")
-    command = ["unshare", "-rn", sys.executable, "-m", "tests.interop.namespace_scene", str(directory)]
-    played = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True, timeout=100)
-    if played.returncode == namespace.REFUSED:
-        pytest.skip(played.stdout.strip())
-    assert played.returncode == 0, played.stderr
-    seen: dict[str, Any] = json.loads(played.stdout.splitlines()[-1])
-    return seen
+    return namespace.play("namespace_scene", tmp_path_factory.mktemp("namespace"), seconds=100)
 
 
 def test_the_script_refuses_a_network_that_is_not_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

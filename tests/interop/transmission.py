@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.interop.plain_krpc import Address, bound_socket
+from tests.interop.plain_krpc import Address, bound_socket, encode, pack_address
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 STOP_SECONDS = 10
@@ -22,16 +24,32 @@ class Transmission:
         directory: for configuration and downloads; made if missing.
         host: address to bind to; its DHT drops everything of 127/8.
         bootstrap: the only nodes it is told of.
+        torrents: .torrent files that it is to have.
+        content: where their content is; None: where nothing is.
     """
 
-    def __init__(self, directory: Path, host: str, bootstrap: Address) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        host: str,
+        *bootstrap: Address,
+        torrents: Sequence[Path] = (),
+        content: Path | None = None,
+    ) -> None:
         self._directory = directory
         self._log = directory / "log.txt"
         self.address = (host, _free_port(host))
-        directory.mkdir(parents=True)
-        settings = _settings(self.address, str(directory))
+        watched = directory / "watched"
+        watched.mkdir(parents=True)
+        for torrent in torrents:
+            (watched / torrent.name).write_bytes(torrent.read_bytes())
+        settings = _settings(self.address, str(content or directory), str(watched))
         (directory / "settings.json").write_text(json.dumps(settings))
-        (directory / "dht.bootstrap").write_text("{} {}\n".format(*bootstrap))
+        (directory / "dht.bootstrap").write_text("".join("{} {}\n".format(*node) for node in bootstrap))
+        if len(bootstrap) > 1:
+            # It asks the nodes of an earlier run at once, and those of the other file one after another.
+            saved = {b"id": os.urandom(20), b"nodes": b"".join(map(pack_address, bootstrap))}
+            (directory / "dht.dat").write_bytes(encode(saved))
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [PROGRAM, "-f", "-g", str(directory), "--log-debug"],
@@ -62,7 +80,7 @@ def _free_port(host: str) -> int:
         return int(sock.getsockname()[1])
 
 
-def _settings(address: Address, downloads: str) -> dict[str, Any]:
+def _settings(address: Address, downloads: str, watched: str) -> dict[str, Any]:
     return {
         "bind-address-ipv4": address[0],
         "peer-port": address[1],
@@ -74,5 +92,9 @@ def _settings(address: Address, downloads: str) -> dict[str, Any]:
         "utp-enabled": False,
         "dht-enabled": True,
         "download-dir": downloads,
+        "download-queue-enabled": False,
+        "queue-stalled-enabled": False,
+        "watch-dir": watched,
+        "watch-dir-enabled": True,
         "incomplete-dir-enabled": False,
     }
