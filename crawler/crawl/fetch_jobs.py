@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from crawler.crawl.seen import Seen
 
 _MAX_EXCUSES: Final = 3
-"""So often a peer is tried again for a job after our own limits got in the way."""
+"""So often a peer is tried again for a job after we got in our own way."""
+_TURNED_AWAY: Final = frozenset({"closed_in_handshake", "reset_in_handshake"})
+"""What a peer does when we dial it while another of our handshakes with it goes on: Transmission takes one
+of an IP address at a time. Without such another one it means that the peer does not have the torrent."""
 _NEVER: Final = frozenset({"forbidden_address", "outrun"})
 """Reasons without blame that will be no different the next time."""
 _CROWDED: Final = 10
@@ -195,6 +198,7 @@ class FetchJobs:
         """The peer of ``dial`` did not give it, for ``reason``; ``blame`` tells whether it is its doing."""
         job = dial.job
         self._close(dial)
+        blame = blame and not (reason in _TURNED_AWAY and ip_of(dial.peer) in self._per_ip)
         if blame:
             self._failures.add(dial.peer, job.infohash, reason, now)
         if job.phase is not Phase.RUNNING:

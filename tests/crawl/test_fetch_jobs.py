@@ -394,6 +394,27 @@ class Gossip:
     peers: tuple[bytes, ...]
 
 
+@pytest.mark.parametrize("reason", ["closed_in_handshake", "reset_in_handshake"])
+def test_who_turns_away_a_second_call_is_called_again(reason: str) -> None:
+    """Transmission takes one handshake of an IP address at a time: whose other one goes on has no blame."""
+    failures = FailuresConfig()
+    jobs = jobs_of(failures)
+    jobs.offer(infohash(1), [peer(1)], Origin.NAMED, 0.0)
+    jobs.offer(infohash(2), [peer(1)], Origin.NAMED, 0.0)
+    first, second = dial(jobs, 0.0), dial(jobs, 0.0)
+
+    jobs.failed(second, reason, 0.1)
+    assert not jobs._failures.knows(peer(1), second.job.infohash, 0.1)
+    assert jobs.next_dial(0.1) is None
+    jobs.handle_timer(1.1)
+    again = dial(jobs, 1.1)
+    assert (again.job, again.peer) == (second.job, peer(1))
+
+    assert jobs.fetched(first) == []
+    jobs.failed(again, reason, 1.2)
+    assert jobs._failures.knows(peer(1), second.job.infohash, 1.2), "alone it means no"
+
+
 def test_peers_that_a_peer_names_help_the_same_job() -> None:
     """Whom a silent peer named by exchange is dialled for that job, while it is talked to and after."""
     jobs = jobs_of()
