@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 _PAUSE: Final = 0.1
 """Seconds until a fetch that had to pause looks again."""
-_LARGE: Final = 64 * 1024
-"""Info dicts beyond this size are read in a thread, so that the crawl goes on meanwhile."""
 _MAX_READING: Final = 32 << 20
 """Bytes of fetched info dicts that wait to be read; while there are more, nobody new is dialled."""
 _RECENT: Final = 50_000
@@ -210,7 +208,7 @@ class Fetcher:
         read = partial(_make_record, at, found, dial.peer, self._sections)
         self._being_read += len(found.info)
         try:
-            if len(found.info) > _LARGE:
+            if len(found.info) > self._sections.fetch.max_read_at_once:
                 said, record = await trio.to_thread.run_sync(read, limiter=self._readers)
             else:
                 said, record = read()

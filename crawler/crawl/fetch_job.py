@@ -73,6 +73,12 @@ class FetchConfig:
     max_line: int = setting(
         4 << 20, unit="bytes", help="Longest line of a record; files beyond it are left out.", minimum=4096
     )
+    max_read_at_once: int = setting(
+        64 << 10,
+        unit="bytes",
+        help="Longer info dicts are read in a thread, so that the crawl goes on meanwhile.",
+        minimum=0,
+    )
 
 
 class Origin(enum.IntEnum):
