@@ -17,7 +17,7 @@ import attrs
 from crawler.wire.compact import format_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from crawler.wire.metainfo import File, Metainfo
     from crawler.wire.names import Text
@@ -129,7 +129,7 @@ def metadata_found(
         max_line: bytes that the line may have, about; files beyond that are left out.
     """
     files, room = [], max_line
-    for text in map(_dumps, _files(metainfo.files)):
+    for text in map(_file, metainfo.files):
         room -= len(text) + 1
         if room < 0:
             break
@@ -158,9 +158,15 @@ def metadata_found(
 _dumps = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode
 
 
-def _files(files: Iterable[File]) -> Iterator[dict[str, object]]:
-    for file in files:
-        yield {**_name("path", file.path), "size": file.size}
+_quote = json.encoder.encode_basestring_ascii
+
+
+def _file(file: File) -> str:
+    """Return the JSON of one file."""
+    for part in file.path:
+        if part.raw is not None:
+            return _dumps({**_name("path", file.path), "size": file.size})
+    return f'{{"path":{_quote("/".join([part.text for part in file.path]))},"size":{file.size}}}'
 
 
 def _name(key: str, parts: Iterable[Text]) -> dict[str, object]:

@@ -27,10 +27,10 @@ from crawler.wire.file_tree import (
     read_tree,
     tree_of,
 )
-from crawler.wire.names import MAX_NAME_BYTES, NameDecoder, Text, is_utf8
+from crawler.wire.names import MAX_NAME_BYTES, Text, decode_names, is_utf8
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 __all__ = ["File", "Metainfo", "MetainfoError", "MetainfoLimits", "parse"]
 
@@ -74,9 +74,12 @@ class MetainfoLimits:
 _DEFAULT_LIMITS: Final = MetainfoLimits()
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class File:
-    """One file: its path below the torrent's name (or that name, if it is the only one), and its bytes."""
+    """One file: its path below the torrent's name (or that name, if it is the only one), and its bytes.
+
+    A value, and not frozen for the same reason as `Text`.
+    """
 
     path: tuple[Text, ...]
     size: int
@@ -156,12 +159,13 @@ def parse(info: bytes, limits: MetainfoLimits = _DEFAULT_LIMITS) -> Metainfo:
     listed = _listed_files(raw, limits)
     if not listed.count:
         raise MetainfoError("no_files")
-    faults = raw.faults | listed.faults | set(_find_faults(raw, listed, piece_length))
-    names = NameDecoder(chain([raw.name], chain.from_iterable(path for path, _ in listed.files)))
+    names = dict.fromkeys(chain((raw.name,), *[path for path, _ in listed.files]))
+    faults = {*raw.faults, *listed.faults, *_find_faults(raw, listed, piece_length, names)}
+    texts = decode_names(names)
     return Metainfo(
-        name=names(raw.name),
+        name=texts[raw.name],
         piece_length=piece_length,
-        files=tuple([File(tuple(map(names, path)), size) for path, size in listed.files]),
+        files=tuple([File(tuple([texts[name] for name in path]), size) for path, size in listed.files]),
         file_count=listed.count,
         size=listed.size,
         files_truncated=listed.count > len(listed.files),
@@ -216,13 +220,12 @@ def _listed_files(raw: _Raw, limits: MetainfoLimits) -> FileList:
     return v1 if v1.count or raw.tree is None else raw.tree
 
 
-def _find_faults(raw: _Raw, listed: FileList, piece_length: int) -> Iterator[str]:
+def _find_faults(raw: _Raw, listed: FileList, piece_length: int, names: Collection[bytes]) -> Iterator[str]:
     if not raw.name:
         yield "no_name"
-    names = {raw.name}.union(*(path for path, _ in listed.files))
-    if any(len(name) > MAX_NAME_BYTES for name in names):
+    if max(map(len, names)) > MAX_NAME_BYTES:
         yield "long_name"
-    if any(map(_is_unsafe, names)):
+    if _any_unsafe(names):
         yield "unsafe_path"
     if raw.has_v1:
         pieces = len(raw.strings.get(b"pieces", b""))
@@ -241,5 +244,6 @@ def _agree(files: FileList, tree: FileList) -> bool:
     return files.files == tree.files and (files.count, files.size) == (tree.count, tree.size)
 
 
-def _is_unsafe(name: bytes) -> bool:
-    return name in (b".", b"..") or b"/" in name or b"\\" in name or b"\0" in name
+def _any_unsafe(names: Collection[bytes]) -> bool:
+    joined = b"\n".join(names)
+    return b"." in names or b".." in names or b"/" in joined or b"\\" in joined or b"\0" in joined

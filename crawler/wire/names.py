@@ -16,11 +16,13 @@ import attrs
 from charset_normalizer import from_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 MAX_NAME_BYTES: Final = 1024
 """Names are cut to this length; file systems end at 255 characters, which are at most 1020 bytes."""
 
+_BREAK: Final = b"\n"
+"""Between two names; no character of UTF-8 goes on past it, so that the whole is UTF-8 if each name is."""
 _MAX_SAMPLE_BYTES: Final = 2048
 _CODE_PAGES: Final = (
     *("gb18030", "big5", "shift_jis", "cp932", "euc_jp", "euc_kr", "cp949"),
@@ -29,9 +31,9 @@ _CODE_PAGES: Final = (
 """What clients before UTF-8 wrote. Guessing among these only is 20 times as fast, and more often right."""
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Text:
-    """A name as text.
+    """A name as text. A value: not frozen, because a large torrent has thousands and that doubles their cost.
 
     Attributes:
         text: what to show; has no lone surrogates, everything else is possible.
@@ -54,33 +56,22 @@ def is_utf8(name: bytes) -> bool:
     return True
 
 
-class NameDecoder:
-    """Turns the names of one torrent into text.
+def decode_names(names: Collection[bytes]) -> dict[bytes, Text]:
+    """Return name → text for all names of one torrent; those that are not UTF-8 tell the code page."""
+    if is_utf8(_BREAK.join(names)) and max(map(len, names), default=0) <= MAX_NAME_BYTES:
+        return {name: Text(name.decode()) for name in names}
+    encoding = _code_page(names)
+    return {name: _decode(name[:MAX_NAME_BYTES], encoding) for name in names}
 
-    Args:
-        names: all names of the torrent; those that are not UTF-8 tell the code page.
-    """
 
-    def __init__(self, names: Iterable[bytes]) -> None:
-        self._encoding = _code_page(names)
-        self._known: dict[bytes, Text] = {}
-
-    def __call__(self, name: bytes) -> Text:
-        """Return ``name`` as text; equal names give the same object, as directories come again and again."""
-        text = self._known.get(name)
-        if text is None:
-            text = self._known[name] = self._decode(name)
-        return text
-
-    def _decode(self, name: bytes) -> Text:
-        kept = name[:MAX_NAME_BYTES]
-        if is_utf8(kept):
-            return Text(kept.decode())
-        if _mostly_utf8(kept):
-            return Text(kept.decode(errors="replace"), "utf-8", kept)
-        if self._encoding is None:
-            return Text(kept.decode(errors="replace"), None, kept)
-        return Text(kept.decode(self._encoding, errors="replace"), self._encoding, kept)
+def _decode(name: bytes, encoding: str | None) -> Text:
+    if is_utf8(name):
+        return Text(name.decode())
+    if _mostly_utf8(name):
+        return Text(name.decode(errors="replace"), "utf-8", name)
+    if encoding is None:
+        return Text(name.decode(errors="replace"), None, name)
+    return Text(name.decode(encoding, errors="replace"), encoding, name)
 
 
 def _code_page(names: Iterable[bytes]) -> str | None:

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.wire.names import MAX_NAME_BYTES, NameDecoder, Text
+from crawler.wire.names import MAX_NAME_BYTES, Text, decode_names
 
 
 def decode(*names: bytes) -> list[Text]:
     """Return the names of one torrent as text."""
-    decoder = NameDecoder(names)
-    return [decoder(name) for name in names]
+    texts = decode_names(names)
+    return [texts[name] for name in names]
 
 
 @pytest.mark.parametrize("name", ["", "plain", "Ünïcödé", "日本語", "a\x1b[31m\n\0\u202e/../", "\U0001d518"])
