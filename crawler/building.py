@@ -20,6 +20,7 @@ import attrs
 import trio
 
 from crawler import fetching, status
+from crawler.allocator import give_back_large_blocks
 from crawler.config import ConfigError
 from crawler.crawl import ledger
 from crawler.crawl.frontier import Frontier
@@ -141,6 +142,7 @@ def assemble(
     Raises:
         ConfigError: something cannot be opened.
     """
+    give_back_large_blocks()
     clock = WallClock()
     clock.set()
     state = _open_state(config, on_event)

@@ -33,6 +33,7 @@ WALLS: dict[str, frozenset[str]] = {
     "client": frozenset({"net", "swarm", "dht", "wire", "settings"}),
     "commands": frozenset({"client", "net", "wire", "records"}),
     "log": frozenset({"settings"}),
+    "allocator": frozenset(),
     "metrics": frozenset(),
     "watch": frozenset(),
     "state": frozenset({"settings", "wire", "dht", "crawl"}),
