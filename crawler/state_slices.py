@@ -101,7 +101,7 @@ class SliceFiles:
         directory.mkdir(parents=True, exist_ok=True)
         self.bytes_journalled = 0
         self.torn = 0
-        self._directory = directory
+        self.directory = directory
         self._on_event = on_event
         self._open: tuple[Head, int, Path] | None = None
         self._blocks = 0
@@ -111,7 +111,7 @@ class SliceFiles:
 
         Files that are not as they should be are set aside; with no key but theirs, those of another key too.
         """
-        for left in self._directory.glob("*.new"):
+        for left in self.directory.glob("*.new"):
             with contextlib.suppress(OSError):
                 left.unlink()
         key: bytes | None = None
@@ -150,14 +150,14 @@ class SliceFiles:
             OSError: the disk does not take it; what was there stays.
         """
         head = msgspec.structs.replace(head, checksum=google_crc32c.value(data))
-        aside = self._directory / f"{head.number}.filter.new"
+        aside = self.directory / f"{head.number}.filter.new"
         try:
             with aside.open("wb") as file:
                 file.write(_head(head))
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            aside.replace(self._directory / f"{head.number}.filter")
+            aside.replace(self.directory / f"{head.number}.filter")
         except OSError:
             with contextlib.suppress(OSError):
                 aside.unlink()
@@ -189,7 +189,7 @@ class SliceFiles:
         if self._open is not None and (self._open[0].number, self._open[0].part) == (head.number, head.part):
             return self._open[1]
         self.close()
-        path = self._directory / f"{head.number}.{head.part}.journal"
+        path = self.directory / f"{head.number}.{head.part}.journal"
         flags = (
             os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         )
@@ -223,7 +223,7 @@ class SliceFiles:
     def _names(self) -> list[tuple[int, int | None, Path]]:
         """Return number, part (None: of a filter) and path of our files: each filter before its journals."""
         found = []
-        for path in self._directory.iterdir():
+        for path in self.directory.iterdir():
             match = _NAME.fullmatch(path.name)
             if match:
                 found.append((int(match[1]), None if match[2] is None else int(match[2]), path))
@@ -248,7 +248,7 @@ class SliceFiles:
     def _sync_directory(self) -> None:
         if sys.platform == "win32":
             return
-        fd = os.open(self._directory, os.O_RDONLY)
+        fd = os.open(self.directory, os.O_RDONLY)
         try:
             os.fsync(fd)
         finally:
