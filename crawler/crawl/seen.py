@@ -80,6 +80,8 @@ class Seen:
         leaving = self._leaving
         for _ in range(min(count, len(leaving))):
             leaving.pop()
+        if not leaving:
+            self._leaving = set()  # an empty set keeps the table that it had
 
     def _doubt(self) -> None:
         """Ask the filters about everything again: what they have forgotten must not be known here."""
