@@ -47,7 +47,7 @@ from crawler.wire.ids import ID_BYTES, random_id
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from crawler.config import Config
     from crawler.fetching import Fetching
@@ -119,6 +119,8 @@ async def save_state(run: Run, state: StateDirectory) -> None:
         ]
         await state.save(f"nodes.{family.name.lower()}", [good or list(parts.saved_nodes)])
         await state.save(f"ledger.{family.name.lower()}", ledger.to_pieces(parts.frontier, run.clock.offset))
+    if run.lookups is not None:
+        await state.save("locate", _waiting(run))
     if run.fetching is not None:
         await state.save("fetch", run.fetching.fetcher.to_pieces(run.clock.offset))
 
@@ -155,6 +157,7 @@ def assemble(
     families: dict[Family, FamilyParts] = {}
     stations = _build_stations(shared, families, state, open_socket, clock.offset)
     lookups = _build_lookups(shared, stations)
+    _restore_waiting(shared, stations, state)
     tcp_side = _build_fetching(shared, stations, lookups, state, clock.offset)
     _collect_garbage_rarely()
     let_the_loop_go_first()
@@ -275,6 +278,24 @@ def _build_lookups(shared: Shared, stations: list[Station]) -> PeerLookups | Non
     if not searchers:
         return None
     return PeerLookups(config.locate, config.lookup, shared.lookup_queue, shared.desk, searchers)
+
+
+def _waiting(run: Run) -> Iterator[list[Any]]:
+    """Return what waits for peers: no sample will bring it again, since its infohash is known."""
+    yield from run.shared.lookup_queue.to_pieces()
+    for station in run.stations:
+        if station.locator is not None:
+            yield from station.locator.to_pieces()
+
+
+def _restore_waiting(shared: Shared, stations: list[Station], state: StateDirectory | None) -> None:
+    """Put back what an earlier run left waiting for peers."""
+    if state is None or not shared.config.locate.enabled:
+        return
+    locators = [station.locator for station in stations if station.locator is not None]
+    for piece in state.load("locate"):
+        if not shared.lookup_queue.restore(piece):
+            any(locator.restore(piece) for locator in locators)
 
 
 def _build_fetching(

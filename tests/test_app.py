@@ -232,6 +232,7 @@ async def test_a_signal_drains(tmp_path: Path, autojump_clock: MockClock, number
             "heartbeat",
             "ids",
             "ledger.ipv4",
+            "locate",
             "nodes.ipv4",
             "seen",
         }

@@ -23,10 +23,10 @@ from crawler.crawl.lookup_queue import Wanted, Why
 from crawler.crawl.rings import Wheel
 from crawler.dht.events import Answered, TimedOut
 from crawler.settings import setting
-from crawler.wire.compact import split_peers, unpack_address
+from crawler.wire.compact import split_peers, split_samples, unpack_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from crawler.crawl.lookup_queue import LookupQueue
     from crawler.crawl.swarm_report import PeersDesk
@@ -130,6 +130,24 @@ class Locator:
         self.counters.infohashes_in += 1
         self.counters.settled += 1
         self._queue.want(Wanted(sighting.infohash, Why.UNKNOWN))
+
+    def to_pieces(self) -> Iterator[list[bytes]]:
+        """Return what waits for its first question, a piece per giver: its address, its infohashes joined."""
+        for giver in list(self._givers.values()):
+            if giver.infohashes:
+                yield [giver.address, b"".join(giver.infohashes)]
+
+    def restore(self, piece: object) -> bool:
+        """Take back a piece that an earlier run's `to_pieces` returned; False when it is none for us."""
+        match piece:
+            case [bytes(giver), bytes(joined)] if len(giver) == self._family.address_bytes:
+                infohashes = split_samples(joined)
+            case _:
+                return False
+        if infohashes is None or not self._endpoint.may_contact(giver):
+            return False
+        self.sampled(giver, infohashes)
+        return True
 
     def next_queries(self, count: int, now: float) -> list[tuple[bytes, Address]]:
         """Return up to ``count`` first questions to send now."""

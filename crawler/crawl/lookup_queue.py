@@ -10,12 +10,14 @@ queue is full the oldest is dropped.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from crawler.wire.compact import split_samples
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from crawler.wire.compact import Family
 
@@ -75,6 +77,22 @@ class LookupQueue:
             if wanted.why is not Why.ONE_NODE:
                 self.dropped += 1
                 self.on_drop(oldest)
+
+    def to_pieces(self) -> Iterator[list[Any]]:
+        """Return what waits, a piece per kind: the kind, and its infohashes joined, oldest first."""
+        for why, queue in self._queues.items():
+            yield [int(why), b"".join(queue)]
+
+    def restore(self, piece: object) -> bool:
+        """Take back a piece that an earlier run's `to_pieces` returned; False when it is none."""
+        match piece:
+            case [int(why), bytes(joined)] if why in set(Why):
+                infohashes = split_samples(joined)
+            case _:
+                return False
+        for infohash in infohashes or ():
+            self.want(Wanted(infohash, Why(why)))
+        return infohashes is not None
 
     def withdraw(self, infohash: bytes) -> bool:
         """Let ``infohash`` wait no longer; returns whether it did, as one that nothing is known of yet."""

@@ -266,3 +266,20 @@ def test_our_newest_id_is_used() -> None:
 
     queries = [krpc.decode(data) for data, _ in sent]
     assert [query.id for query in queries if isinstance(query, krpc.Query)] == [b"o" * 20, b"n" * 20]
+
+
+def test_what_waits_survives_a_restart() -> None:
+    """Each giver is asked for what it gave before a restart; what is no piece of ours is refused."""
+    one, other = pack_address(("127.0.1.1", 6881)), pack_address(("127.0.1.2", 6881))
+    first, again = Stages.joined(), Stages.joined()
+    first.locator.sampled(one, [infohash(1), infohash(2)])
+    first.locator.sampled(other, [infohash(3)])
+    pieces = list(first.locator.to_pieces())
+    assert all(again.locator.restore(piece) for piece in pieces)
+
+    assert list(again.locator.to_pieces()) == pieces
+    assert again.locator.waiting == 3
+    for piece in ([one, bytes(19)], [bytes(18), bytes(20)], [one], [1, bytes(20)], [bytes(6), bytes(20)]):
+        assert not again.locator.restore(piece)
+    assert again.locator.waiting == 3
+    check_books(again)

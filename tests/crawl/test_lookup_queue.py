@@ -64,3 +64,18 @@ def test_a_full_queue_drops_the_oldest_and_says_so() -> None:
 
     assert [int.from_bytes(infohash, "big") for infohash in told] == [0, 1]
     assert (queue.dropped, len(queue)) == (2, 4)
+
+
+def test_what_waits_survives_a_restart() -> None:
+    """Every kind comes back in its order; what is no piece of a queue is refused."""
+    queue, again = LookupQueue(10), LookupQueue(10)
+    for number in range(3):
+        queue.want(wanted(number))
+        queue.want(wanted(10 + number, Why.ONE_NODE))
+    for piece in queue.to_pieces():
+        assert again.restore(piece)
+
+    assert taken(again) == taken(queue) == [2, 1, 0, 12, 11, 10]
+    strange: list[object] = [[7, bytes(20)], [0, bytes(19)], [b"x", bytes(20)], [0], "text", None]
+    assert not any(map(again.restore, strange))
+    assert len(again) == 0
