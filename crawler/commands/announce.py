@@ -1,13 +1,16 @@
-"""The `announce` command: tells the DHT that we have a torrent."""
+"""The `announce` command: tells the DHT, or trackers, that we have a torrent."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+import attrs
 from cyclopts import Group
 
 from crawler.client.target import parse_target
+from crawler.commands.announce_trackers import AnnounceToTrackers
 from crawler.commands.client import (
+    DEFAULT_TIMEOUT,
     FINE,
     NO_FLAGS,
     NOT_FOUND,
@@ -18,15 +21,20 @@ from crawler.commands.client import (
     refuse,
     remark_if_cut_off,
     run_job,
+    run_tracker_job,
 )
 from crawler.commands.lookup import summary_fields, summary_rows
 from crawler.commands.text import table
+from crawler.commands.trackers import TrackerFlag, check_trackers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from crawler.client import Node
     from crawler.commands.client import Ending
     from crawler.commands.screen import Screen
     from crawler.wire.magnet import Magnet
+    from crawler.wire.tracker_url import TrackerUrl
 
 _ANNOUNCE = Group("What is announced", sort_key=0)
 
@@ -45,6 +53,11 @@ def announce(
             "with --listen, from the port given there",
         ),
     ] = False,
+    tracker: TrackerFlag | None = None,
+    seed: Annotated[bool, flag(_ANNOUNCE, "", "to trackers: we have all of it")] = False,
+    stay: Annotated[
+        bool, flag(_ANNOUNCE, "", "to trackers: announce again when they want it, until Ctrl-C; then leave")
+    ] = False,
     flags: ClientFlags = NO_FLAGS,
 ) -> int:
     """Announce that we have a torrent."""
@@ -52,9 +65,35 @@ def announce(
         check_port("--port", port)
         magnet = parse_target(target)
         options = flags.options(port if implied_port and not flags.listen else 0)
+        trackers = check_trackers(tracker or [])
+        _check_tracker_flags(trackers, implied_port=implied_port, seed=seed, stay=stay)
     except ValueError as error:
         return refuse(error)
+    if trackers:
+        if stay and flags.timeout == DEFAULT_TIMEOUT:
+            options = attrs.evolve(options, timeout=float("inf"))
+        return run_tracker_job(
+            options,
+            lambda client, screen: AnnounceToTrackers(
+                client, screen, magnet, trackers, port, seed=seed, stay=stay
+            ),
+        )
     return run_job(options, lambda node, screen: _Announce(node, screen, magnet, port, implied=implied_port))
+
+
+def _check_tracker_flags(
+    trackers: Sequence[TrackerUrl], *, implied_port: bool, seed: bool, stay: bool
+) -> None:
+    """Refuse flags that mean nothing together.
+
+    Raises:
+        ValueError: one line for a person.
+    """
+    if trackers and implied_port:
+        raise ValueError("--implied-port is for the DHT; with --tracker give the port with --port")
+    for name, given in (("--seed", seed), ("--stay", stay)):
+        if given and not trackers:
+            raise ValueError(f"{name} is for trackers; name one with --tracker")
 
 
 class _Announce:

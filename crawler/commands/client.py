@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Final, Protocol
+from typing import TYPE_CHECKING, Annotated, Final, Protocol, TypeVar
 
 import attrs
 import trio
 from cyclopts import Group, Parameter
 
 from crawler.client.node import ANY_PORT, DEFAULT_BOOTSTRAP, ListenError, open_node
+from crawler.client.tracking import open_trackers
 from crawler.commands.screen import Screen
 from crawler.commands.text import clock
 from crawler.net.resolve import split_host_port
@@ -18,13 +19,16 @@ from crawler.wire.compact import is_global, pack_address, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from crawler.client import LookupResult, Node
+    from crawler.net.trackers import TrackerClient
 
 FINE, NOT_FOUND, BAD_INPUT, SIGNALLED = 0, 1, 2, 128
 DEFAULT_TIMEOUT: Final = 60.0
 _LIVE_SECONDS: Final = 0.2
 _MAX_PORT: Final = 65_535
+_Means = TypeVar("_Means")
 
 OUTPUT = Group("Output", sort_key=1)
 _NETWORK = Group("Network", sort_key=2)
@@ -94,6 +98,27 @@ class ClientFlags:
 NO_FLAGS: Final = ClientFlags()
 
 
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class TrackerFlags:
+    """The flags of commands that ask trackers and nobody else."""
+
+    json: Annotated[bool, flag(OUTPUT, "", "one JSON object a line")] = False
+    timeout: Annotated[float, flag(_NETWORK, "SECONDS", f"give up after this time ({DEFAULT_TIMEOUT:g})")] = (
+        DEFAULT_TIMEOUT
+    )
+    allow_private: Annotated[
+        bool, flag(_NETWORK, "", "contact private and loopback addresses too; for tests")
+    ] = False
+
+    def options(self) -> Options:
+        """Return what was asked for, checked; raises as `ClientFlags.options`."""
+        return ClientFlags(json=self.json, timeout=self.timeout, allow_private=self.allow_private).options()
+
+
+NO_TRACKER_FLAGS: Final = TrackerFlags()
+
+
 @attrs.frozen(kw_only=True)
 class Options:
     """Flags after they were checked."""
@@ -159,10 +184,28 @@ def refuse(problem: object) -> int:
 
 def run_job(options: Options, make: Callable[[Node, Screen], Job]) -> int:
     """Join the DHT, run the job that ``make`` makes, and return the exit code."""
+
+    def join(screen: Screen) -> AbstractAsyncContextManager[Node]:
+        return open_node(
+            bootstrap=options.bootstrap,
+            listen=options.listen,
+            allow_private=options.allow_private,
+            on_event=screen.event,
+        )
+
     try:
-        return trio.run(_run, options, make)
+        return trio.run(_run, options, join, make)
     except ListenError as error:
         return refuse(error)
+
+
+def run_tracker_job(options: Options, make: Callable[[TrackerClient, Screen], Job]) -> int:
+    """Run the job that ``make`` makes, which asks trackers, without joining the DHT; return the exit code."""
+
+    def join(_screen: Screen) -> AbstractAsyncContextManager[TrackerClient]:
+        return open_trackers(allow_private=options.allow_private)
+
+    return trio.run(_run, options, join, make)
 
 
 def remark_if_cut_off(screen: Screen, node: Node, lookup: LookupResult) -> None:
@@ -172,16 +215,15 @@ def remark_if_cut_off(screen: Screen, node: Node, lookup: LookupResult) -> None:
         screen.remark(f"dht-crawler: no node of the DHT answered: {problems}")
 
 
-async def _run(options: Options, make: Callable[[Node, Screen], Job]) -> int:
+async def _run(
+    options: Options,
+    join: Callable[[Screen], AbstractAsyncContextManager[_Means]],
+    make: Callable[[_Means, Screen], Job],
+) -> int:
     screen, ending = Screen(json=options.json, verbose=options.verbose), Ending()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with open_node(
-            bootstrap=options.bootstrap,
-            listen=options.listen,
-            allow_private=options.allow_private,
-            on_event=screen.event,
-        ) as node:
-            job = make(node, screen)
+        async with join(screen) as means:
+            job = make(means, screen)
             await _run_job(job, options, screen, ending, signals)
             screen.take_off()
             code = job.finish(ending)

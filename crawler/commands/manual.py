@@ -61,17 +61,38 @@ Exit codes:
 Looks up the closest nodes of the DHT and tells the 8 closest that let us, over
 IPv4 and IPv6 each, that a peer of the torrent is at this machine's address.
 They keep it for about half an hour; announce again every 15 to 30 minutes.
+
+With --tracker the trackers named are told instead of the DHT, and their peers
+are printed.
 """,
         """Examples:
   dht-crawler announce 957b901faa247ca200f4284b142b796166bdc9a3 --port 6881
   dht-crawler announce TARGET --port 6881 --implied-port
                                        behind a NAT that maps UDP ports
+  dht-crawler announce TARGET --port 6881 --tracker udp://t.example:6969 --stay
 
 Exit codes:
-  0    at least one node accepted
-  1    no node accepted
+  0    at least one node or tracker accepted
+  1    none accepted
   2    bad input; one line on stderr names it and what is allowed
   130  stopped by Ctrl-C; the summary tells what was reached until then
+""",
+    ),
+    "scrape": Manual(
+        """Ask trackers how large swarms are.
+
+Prints seeders, leechers and downloads of each infohash as each tracker counts
+them. Nobody is announced, and nothing of it is verified.
+""",
+        """Examples:
+  dht-crawler scrape 957b901faa247ca200f4284b142b796166bdc9a3 --tracker URL
+  dht-crawler scrape TARGET TARGET --tracker udp://t.example:6969 --json
+
+Exit codes:
+  0    a tracker told of at least one
+  1    no tracker told of any
+  2    bad input; one line on stderr names it and what is allowed
+  130  stopped by Ctrl-C; what was told until then is printed
 """,
     ),
 }

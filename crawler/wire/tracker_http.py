@@ -297,11 +297,25 @@ def decode_scrape(body: bytes, wanted: Collection[bytes] | None = None) -> Scrap
         infohash: ScrapeCounts(
             _count(said.get(b"complete")), _count(said.get(b"downloaded")), _count(said.get(b"incomplete"))
         )
-        for infohash, said in files.items()
-        if len(infohash) == ID_BYTES and isinstance(said, dict) and (wanted is None or infohash in wanted)
+        for key, said in files.items()
+        if (infohash := _infohash(key)) and isinstance(said, dict) and (wanted is None or infohash in wanted)
     }
     rest = _count(flags.get(b"min_request_interval")) if isinstance(flags, dict) else None
     return ScrapeAnswer(found, rest)
+
+
+def _infohash(key: bytes) -> bytes:
+    """The infohash that a key of `files` is, or b"".
+
+    npm's bittorrent-tracker (11.2) writes each byte as the character of that number, in UTF-8.
+    """
+    if len(key) == ID_BYTES:
+        return key
+    try:
+        known = key.decode().encode("latin-1")
+    except UnicodeError:
+        return b""
+    return known if len(known) == ID_BYTES else b""
 
 
 def _dict_in(body: bytes) -> dict[bytes, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,8 +36,13 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str], name: str) -> None:
     """Each command explains its flags with examples and exit codes, in lines that fit a terminal."""
     assert cli.main([name, "--help"]) == 0
     text = capsys.readouterr().out
-    words = "TARGET --port --timeout --bootstrap --listen --allow-private --json --verbose"
-    own = {"metadata": "--save --force", "announce": "--implied-port"}.get(name, "")
+    dht = "" if name == "scrape" else "--port --bootstrap --listen --verbose"
+    words = f"TARGET --timeout --allow-private --json {dht}"
+    own = {
+        "metadata": "--save --force",
+        "announce": "--implied-port --tracker --seed --stay",
+        "scrape": "--tracker",
+    }.get(name, "")
     for word in f"{words} {own}".split():
         assert re.search(rf"(?m)^  {re.escape(word)}\b", text), word
     assert text.startswith(f"Usage: dht-crawler {name} TARGET [OPTIONS]\n")
@@ -76,6 +82,16 @@ def test_the_list_of_commands_names_them(capsys: pytest.CaptureFixture[str]) -> 
         (f"announce {HASH} --port x", 'unable to convert "x"'),
         (f"announce {HASH} --port 1 --save x", "Unknown option: --save"),
         (f"metadata {HASH} --save .", "that is a directory"),
+        (f"scrape {HASH}", "--tracker requires an argument"),
+        (f"scrape {HASH} {HASH[:-1]} --tracker udp://t:1", "not an infohash"),
+        (f"scrape {HASH} --tracker udp://t", "it has no port from 1 to 65535"),
+        (f"scrape {HASH} --tracker wss://t:1", "it must begin with http://, https:// or udp://"),
+        (f"scrape {HASH} --tracker udp://\x1b[2J:1", "plain ASCII"),
+        (f"scrape {HASH} --tracker udp://t:1 --timeout 0", "--timeout = 0"),
+        (f"announce {HASH} --port 1 --tracker file:///etc/passwd", "it must begin with"),
+        (f"announce {HASH} --port 1 --tracker udp://t:1 --implied-port", "--implied-port is for the DHT"),
+        (f"announce {HASH} --port 1 --seed", "--seed is for trackers"),
+        (f"announce {HASH} --port 1 --stay", "--stay is for trackers"),
     ],
 )
 def test_bad_input_gets_one_line(capsys: pytest.CaptureFixture[str], words: str, said: str) -> None:
@@ -124,3 +140,14 @@ def test_targets_are_read_in_every_form() -> None:
         as_magnet(b"short")
     with pytest.raises(MagnetError):
         parse_target("magnet:?xt=urn:btih:xyz")
+
+
+def test_a_missing_extra_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without httpx2 an HTTP tracker is refused with the command that installs it."""
+    monkeypatch.setitem(sys.modules, "httpx2", None)
+    assert cli.main(["scrape", HASH, "--tracker", "http://t/announce"]) == 2
+    err = capsys.readouterr().err
+    assert 'pip install "dht-crawler[trackers]"' in err
+    assert err.count("\n") == 1

@@ -302,3 +302,12 @@ def test_scrape_of_a_chatty_tracker() -> None:
     assert read == ScrapeAnswer({b"a" * 20: ScrapeCounts(leechers=2)}, 900)
     with pytest.raises(TrackerReplyError, match="no_files"):
         decode_scrape(b"d8:intervali5ee")
+
+
+def test_scraped_infohashes_in_utf_8() -> None:
+    """Keys whose bytes were written as characters in UTF-8, as npm's bittorrent-tracker does, are read."""
+    body = b"d5:filesd21:" + b"\x02" * 19 + b"\xc3\xbfd8:completei1e10:downloadedi1e10:incompletei0eeee"
+
+    assert decode_scrape(body, {b"\x02" * 19 + b"\xff"}) == ScrapeAnswer(
+        {b"\x02" * 19 + b"\xff": ScrapeCounts(1, 1, 0)}
+    )
