@@ -56,9 +56,12 @@ class DaemonProcess:
         listen: an address without port; the kernel chooses the port.
         bootstrap: ``ip:port`` literals. At least one, because the built-in ones are on the Internet.
         extra: more command-line arguments.
+        before: a command that runs the daemon in its own process, as ``strace -D`` does.
     """
 
-    def __init__(self, *, out: Path, listen: str, bootstrap: list[str], extra: list[str]) -> None:
+    def __init__(
+        self, *, out: Path, listen: str, bootstrap: list[str], extra: list[str], before: tuple[str, ...] = ()
+    ) -> None:
         assert bootstrap, "a test must never bootstrap from the Internet"
         self.out = out
         self.events: list[dict[str, Any]] = []
@@ -69,7 +72,7 @@ class DaemonProcess:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("DHT_CRAWLER_")}
         environment["PYTHONPATH"] = str(REPOSITORY)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "crawler", *arguments],
+            [*before, sys.executable, "-m", "crawler", *arguments],
             cwd=out.parent,
             env=environment,
             stdin=subprocess.DEVNULL,
