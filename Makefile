@@ -15,7 +15,7 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 	--no-header --no-emit-index-url $(if $(UPGRADE),--upgrade)
 # The methods that report to nursery.start. In tests, ASYNC124 would forbid what is async only to run under Trio's
 # clock, and ASYNC910 and 912 a wait whose first look may already succeed.
-FLAKE8_ASYNC := $(VENV)/bin/flake8-async --startable-in-context-manager run,watch_signals,serve,_reopen_on_hangup
+FLAKE8_ASYNC := $(VENV)/bin/flake8-async --startable-in-context-manager run,watch_signals,serve
 SECONDS_TO_CRAWL ?= 20
 KILLS ?= 200
 

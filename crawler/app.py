@@ -7,13 +7,12 @@ outlet and sink are drained, the state is saved. A crash of our own code leaves 
 from __future__ import annotations
 
 import contextlib
-import signal
 from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
 
-from crawler import building, log, status, watching
+from crawler import building, log, signalling, status, watching
 from crawler.net.udp import NetworkConfig, open_socket
 from crawler.records import Record
 from crawler.sinks.base import ReaderGoneError
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from crawler.config import Config
     from crawler.net.dht import DatagramSocket
     from crawler.net.http import HttpServer
-    from crawler.sinks.outputs import Outputs
     from crawler.state import StateDirectory
 
 _CHANNEL_BATCHES = 64
@@ -57,13 +55,17 @@ _DETAIL = {"http.request"}
 
 
 async def run(
-    config: Config, *, open_socket: Callable[[str, NetworkConfig], DatagramSocket] = open_socket
+    config: Config,
+    *,
+    open_socket: Callable[[str, NetworkConfig], DatagramSocket] = open_socket,
+    reload: Callable[[], Config] | None = None,
 ) -> int:
     """Crawl until the end of the run; returns the exit code.
 
     Args:
         config: everything that is set.
         open_socket: opens the socket for one listen address; tests put a simulated network here.
+        reload: reads the configuration again, from the same sources, for SIGHUP; may raise ConfigError.
 
     Raises:
         ConfigError: an output or a socket cannot be opened; one line for a person.
@@ -80,6 +82,9 @@ async def run(
         assembled = building.assemble(config, sender, open_and_keep, _say(logger), opened)
         door = watching.build(assembled, _say(logger), opened)
         async with trio.open_nursery() as nursery:
+            await nursery.start(
+                signalling.watch_signals, signalling.actions(assembled, reload, logger), name="signals"
+            )
             await _run(assembled, nursery, receiver, logger, door)
             nursery.cancel_scope.cancel()
     lost = assembled.shared.outlet.lines_held
@@ -97,20 +102,20 @@ async def _run(
     door: HttpServer | None,
 ) -> None:
     lifetime = run.lifetime
-    await nursery.start(lifetime.watch_signals, nursery.cancel_scope.cancel)
-    await nursery.start(_reopen_on_hangup, run.sink)
+    await nursery.start(lifetime.watch_signals, nursery.cancel_scope.cancel, name="end")
     nursery.start_soon(_write, run, receiver, name="sink")
     for station in run.stations:
-        await nursery.start(station.endpoint.run)
+        address = format_address(pack_address(station.endpoint.socket.local))
+        await nursery.start(station.endpoint.run, name=f"endpoint {address}")
         logger.info(
             "crawler.listening",
-            address=format_address(pack_address(station.endpoint.socket.local)),
+            address=address,
             node_id=station.node.id.hex(),
         )
     if door is not None:
         await watching.serve(door, nursery, _say(logger))
     nursery.start_soon(_ask, run, name="asking")
-    nursery.start_soon(lifetime.watch_clock)
+    nursery.start_soon(lifetime.watch_clock, name="clock")
     nursery.start_soon(_report, run, logger, name="status")
     nursery.start_soon(run.keeper.run, name="seen")
     if run.state is not None:
@@ -142,19 +147,6 @@ async def _write(run: Run, receiver: trio.MemoryReceiveChannel[list[Record]]) ->
         run.lifetime.end("reader gone")
     finally:
         run.sink_done.set()
-
-
-async def _reopen_on_hangup(
-    sink: Outputs, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """At SIGHUP, where there is one, follow outputs that were renamed."""
-    if not hasattr(signal, "SIGHUP"):
-        task_status.started()
-        return
-    with trio.open_signal_receiver(signal.SIGHUP) as signals:
-        task_status.started()
-        async for _ in signals:
-            sink.reopen()
 
 
 async def _drain(run: Run, logger: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations when the program runs
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,7 @@ from crawler.commands.manual import MANUALS
 from crawler.config_sources import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from crawler.config import Config
 
@@ -187,7 +188,7 @@ def show_config(flags: Flags = _NOTHING) -> int:
 @application.default
 def crawl(flags: Flags = _NOTHING) -> int:
     """Crawl until stopped."""
-    return run(_configuration(flags))
+    return run(_configuration(flags), lambda: _configuration(flags))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -207,8 +208,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else FINE
 
 
-def run(config: Config) -> int:
+def run(config: Config, reload: Callable[[], Config] | None = None) -> int:
     """Run the daemon under Trio and return its exit code; log a crash with all its tracebacks.
+
+    Args:
+        config: everything that is set.
+        reload: reads it again from the same sources, for a daemon that is asked to.
 
     Raises:
         ConfigError: the daemon could not begin what it was asked for.
@@ -220,7 +225,7 @@ def run(config: Config) -> int:
 
     with log.started(config.log):
         try:
-            return trio.run(app.run, config)
+            return trio.run(partial(app.run, config, reload=reload))
         except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:  # noqa: BLE001 - all of it is logged
             causes = list(_causes(error))
             for cause in causes:

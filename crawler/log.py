@@ -67,6 +67,10 @@ class LogConfig:
     )
 
 
+class Lines(list[str]):
+    """Texts that people read one below the other; for machines, a list like any other."""
+
+
 class Terminal:
     """The live status line below the log, there only where stderr is a terminal that can show it."""
 
@@ -114,8 +118,9 @@ def counts() -> dict[str, int]:
 
 
 def set_level(level: str) -> None:
-    """Log what is of ``level`` or above from now on."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+    """Log what is of ``level`` or above from now on; outside of `started` there is nothing to change."""
+    if _running is not None:
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
 
 
 @contextlib.contextmanager
@@ -198,7 +203,10 @@ def _in_order(event: EventDict) -> EventDict:
         "event": safe(event.pop("event", "")),
     }
     text = event.pop("exception", None)
-    ordered.update((_short(str(key)), safe(value)) for key, value in event.items())
+    for key, value in event.items():
+        name = _short(str(key))
+        # A field does not pass for what the log itself says.
+        ordered[f"{name}_" if name in ordered else name] = safe(value)
     if isinstance(text, str):
         ordered["exception"] = "\n".join(map(_printable, text[:_LONGEST_TRACEBACK].split("\n")))
     return ordered
@@ -231,6 +239,8 @@ def _safe_whole(value: Any, depth: int) -> Any:
         value = attrs.asdict(value, recurse=False)
     if isinstance(value, Mapping):
         return {_short(str(k)): safe(v, depth + 1) for k, v in islice(value.items(), _MOST_ITEMS)}
+    if isinstance(value, Lines):
+        return Lines(map(_short, value[:_MOST_ITEMS]))
     if isinstance(value, list | tuple | set | frozenset):
         return [safe(item, depth + 1) for item in islice(value, _MOST_ITEMS)]
     return _short(str(value))
@@ -268,10 +278,15 @@ def _console(event: EventDict, paint: Callable[[str, str], str]) -> str:
         paint(f"{level:8}", _COLOURS.get(level, "0")),
         paint(str(event["event"]), "1"),
     ]
-    words += [f"{paint(key, '36')}={_word(value)}" for key, value in rest.items()]
-    line = " ".join(words)
+    below = [line for value in rest.values() if isinstance(value, Lines) for line in value]
+    words += [
+        f"{paint(key, '36')}={len(value) if isinstance(value, Lines) else _word(value)}"
+        for key, value in rest.items()
+    ]
+    if "exception" in event:
+        below.append(event["exception"])
     # Indented, so that no text in a traceback can pass for an event of its own.
-    return f"{line}\n{indent(event['exception'], '  ')}" if "exception" in event else line
+    return "\n".join([" ".join(words), *(indent(text, "  ") for text in below)])
 
 
 def _word(value: Any) -> str:

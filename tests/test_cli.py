@@ -32,7 +32,7 @@ def daemon_that(monkeypatch: pytest.MonkeyPatch, result: object) -> list[Config]
     """Put a daemon in place that returns or raises ``result``; return the configurations it is given."""
     started: list[Config] = []
 
-    async def run(config: Config) -> object:
+    async def run(config: Config, **_options: object) -> object:
         started.append(config)
         await trio.lowlevel.checkpoint()
         if isinstance(result, BaseException):

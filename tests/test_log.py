@@ -88,6 +88,25 @@ def test_bound_values_stand_in_the_line() -> None:
     assert " task=sample" in written(say)
 
 
+def test_lines_stand_below_each_other_for_people() -> None:
+    """A list of lines is readable on the console, indented and escaped; machines get one line and a list."""
+
+    def say() -> None:
+        LOG.info("crawler.tasks", tasks=log.Lines(["a", "  b \x1b[2J", "x" * 300]))
+
+    first, *rest = written(say).splitlines()
+    assert first.endswith("crawler.tasks tasks=3")
+    assert rest == ["  a", "    b \\x1b[2J", f"  {'x' * 199}…"]
+    [line] = written(say, format="json").splitlines()
+    assert json.loads(line)["tasks"][:2] == ["a", "  b \\x1b[2J"]
+
+
+def test_a_field_cannot_pass_for_time_level_or_event() -> None:
+    """What a field is called does not matter: the first three are the log's own."""
+    line = json.loads(written(lambda: LOG.info("real.event", ts="1970", level="debug"), format="json"))
+    assert (line["ts"][:2], line["level"], line["event"], line["ts_"]) == ("20", "info", "real.event", "1970")
+
+
 def test_hot_events_are_sampled() -> None:
     """Of events of one name so many a second are logged; the next one after that says how many were not."""
     clock = [0.0]

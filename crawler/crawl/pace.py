@@ -82,13 +82,18 @@ class Pace:
         self._explorer = explorer
         self._locator = locator
         self._outlet = outlet
-        self._max_rate = max_rate
         self._share = locator.config.share if locator is not None else 0.0
-        self._peers = Bucket(max(max_rate * self._share, 0.1), max(max_rate * self._share * 0.25, 1.0))
+        self._peers = Bucket(1, 1)
+        self.set_rate(max_rate)
         self._sampling_idle = False
         self._asked_since_answer = 0
         self._first_unanswered = 0.0
         self._lost_at = 0.0
+
+    def set_rate(self, max_rate: float) -> None:
+        """Spend so many queries a second from now on (a reload)."""
+        self._max_rate = max_rate
+        self._peers.set_rate(max(max_rate * self._share, 0.1), max(max_rate * self._share * 0.25, 1.0))
 
     def charge_peers(self, queries: int, now: float) -> None:
         """Charge ``queries`` to the peers' share."""

@@ -69,15 +69,21 @@ class ReplyBudget:
 
     def __init__(self, config: ReplyBudgetConfig) -> None:
         """Start with all buckets full."""
+        self._full_at: OrderedDict[bytes, float] = OrderedDict()
+        self._forgotten = 0
+        self.reconfigure(config)
+        self._total_full_at = float("-inf")
+        self._bytes_full_at = float("-inf")
+        self._answered = self._dropped_source = self._dropped_total = self._dropped_bytes = 0
+        self._bytes_in = self._bytes_out = 0
+
+    def reconfigure(self, config: ReplyBudgetConfig) -> None:
+        """Obey ``config`` from now on; what was spent stays spent."""
         self._config = config
         self._step = 1 / config.source_rate
         self._source_slack = (config.source_burst - 1) / config.source_rate + _ROUNDING
         self._total_slack = (config.total_burst - 1) / config.total_rate + _ROUNDING
-        self._full_at: OrderedDict[bytes, float] = OrderedDict()
-        self._total_full_at = float("-inf")
-        self._bytes_full_at = float("-inf")
-        self._answered = self._dropped_source = self._dropped_total = self._dropped_bytes = 0
-        self._bytes_in = self._bytes_out = self._forgotten = 0
+        self._forget()
 
     def refuses(self, source: bytes, now: float) -> bool:
         """Tell, before any work is done, that a query can only be dropped; True counts it as dropped.
@@ -138,7 +144,11 @@ class ReplyBudget:
         prefix = _prefix(source)
         self._full_at[prefix] = max(self._full_at.get(prefix, now), now) + self._step
         self._full_at.move_to_end(prefix)
-        if len(self._full_at) > self._config.max_sources:
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let the longest silent sources go until the rest has room."""
+        while len(self._full_at) > self._config.max_sources:
             self._full_at.popitem(last=False)
             self._forgotten += 1
 

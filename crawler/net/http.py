@@ -147,7 +147,7 @@ class HttpServer:
             silent = next(iter(self._connections))
             del self._connections[silent]
             silent.hang_up("no_seat")
-        nursery.start_soon(self._serve, sock, address[:2], name=f"http {address[0]}")
+        nursery.start_soon(self._serve, sock, address[:2], name="http connection")
 
     async def _serve(self, sock: socket.socket, client: Address) -> None:
         connection = self._workshop.connection(sock, client, self._heard)

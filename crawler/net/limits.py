@@ -93,16 +93,20 @@ class KeyedBuckets:
 
     def __init__(self, rate: float, burst: float, capacity: int) -> None:
         """Every unknown key has a full bucket."""
-        self._step = 1.0 / rate
-        self._slack = (burst - 1.0) / rate
-        self._capacity = capacity
-        self._lifetime = burst / rate
+        self.set_rate(rate, burst, capacity)
         self._young: dict[bytes, float] = {}
         self._old: dict[bytes, float] = {}
         self._swapped = float("-inf")
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
+
+    def set_rate(self, rate: float, burst: float, capacity: int) -> None:
+        """Change the rate, the burst and the capacity from now on (a reload)."""
+        self._step = 1.0 / rate
+        self._slack = (burst - 1.0) / rate
+        self._capacity = capacity
+        self._lifetime = burst / rate
 
     def take(self, key: bytes, now: float) -> float:
         """Take a token from ``key`` and return 0, or return the seconds until it has one."""
@@ -135,11 +139,15 @@ class RecentDestinations:
 
     def __init__(self, memory: float, capacity: int) -> None:
         """Remember nothing yet."""
-        self._memory = memory
-        self._capacity = capacity
+        self.set_memory(memory, capacity)
         self._young: set[bytes] = set()
         self._old: set[bytes] = set()
         self._swapped = float("-inf")
+
+    def set_memory(self, memory: float, capacity: int) -> None:
+        """Change how long and how many are remembered from now on (a reload)."""
+        self._memory = memory
+        self._capacity = capacity
 
     def knows(self, address: bytes, now: float) -> bool:
         """Whether ``address`` was contacted within the memory; surely not after twice as long."""
@@ -177,7 +185,10 @@ class QueryBudget:
         self.reconfigure(config)
 
     def reconfigure(self, config: LimitsConfig) -> None:
-        """Take the overall rates of ``config`` from now on."""
+        """Obey ``config`` from now on; what was spent stays spent."""
+        self._ips.set_rate(config.ip_rate, config.ip_burst, config.max_tracked)
+        self._prefixes.set_rate(config.prefix_rate, config.prefix_burst, config.max_tracked)
+        self._recent.set_memory(config.destination_memory, config.max_tracked)
         fresh = config.max_new_destinations or config.max_rate
         # Without a limit of its own it could never bind before the overall rate: then it is not even counted.
         self._limits_destinations = fresh < config.max_rate

@@ -139,3 +139,17 @@ def test_conservation(queries: list[tuple[int, int, float]]) -> None:
     statistics = budget.statistics()
     assert statistics.received == len(queries) == statistics.answered + statistics.dropped
     assert statistics.answered == answered <= 5 + 10 * now + 1
+
+
+def test_a_reload_counts_at_once() -> None:
+    """New rates and bursts hold from the next answer on, and a smaller table forgets the longest silent."""
+    budget = ReplyBudget(ReplyBudgetConfig(source_burst=10))
+    for number in range(100):
+        assert granted(budget, source(number), 0.0) == 1
+    budget.reconfigure(ReplyBudgetConfig(source_rate=1.0, source_burst=3, max_sources=40))
+
+    assert (budget.statistics().sources, budget.statistics().forgotten) == (40, 60)
+    assert granted(budget, SOURCE, 1.0, times=50) == 3
+    assert granted(budget, SOURCE, 2.01, times=50) == 1
+    budget.reconfigure(ReplyBudgetConfig(total_rate=1.0, total_burst=5))
+    assert sum(granted(budget, source(number), 100.0) for number in range(200, 250)) == 5

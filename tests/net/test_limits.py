@@ -341,3 +341,14 @@ class TestQueryBudget:
         budget.reconfigure(LimitsConfig(max_rate=10.0, burst=1.0))
         assert budget.available(0.0) == 10
         assert budget.available(1e6) == 10
+
+    def test_a_reload_counts_for_each_address_too(self) -> None:
+        """New rates per IP address hold from the next query on; what was spent stays spent."""
+        slow = LimitsConfig(ip_rate=1.0, ip_burst=2.0, prefix_rate=100.0, prefix_burst=100.0)
+        budget = QueryBudget(slow)
+        address = b"\x2d\x01\x02\x03\x1a\xe1"
+        assert [budget.hold(address, 0.0) > 0 for _ in range(3)] == [False, False, True]
+        budget.reconfigure(LimitsConfig(ip_rate=10.0, ip_burst=2.0, prefix_rate=100.0, prefix_burst=100.0))
+        assert budget.hold(address, 0.5) > 0
+        later = [budget.hold(address, 2.0 + step / 10) for step in range(10)]
+        assert later == [0.0] * 10

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from crawler import app, cli, config
+from crawler import cli, config, signalling
 from crawler.records import Record
 from crawler.sinks.base import ReaderGoneError, SinkError
 from crawler.sinks.config import OutputConfig
@@ -176,7 +176,12 @@ async def test_a_hangup_reopens(tmp_path: Path) -> None:
     outputs = Outputs(configured([str(path)]), Log())
     sender, receiver = trio.open_memory_channel[list[Record]](4)
     async with trio.open_nursery() as nursery:
-        await nursery.start(app._reopen_on_hangup, outputs)
+
+        async def reopen() -> None:
+            await trio.lowlevel.checkpoint()
+            outputs.reopen()
+
+        await nursery.start(signalling.watch_signals, {"SIGHUP": reopen})
         nursery.start_soon(outputs.run, receiver)
         path.rename(tmp_path / "a.1")
         os.kill(os.getpid(), signal.SIGHUP)
