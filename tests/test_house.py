@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from crawler import app
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -246,3 +248,68 @@ def test_a_crossing_is_seen(room: str, source: str) -> None:
 def test_an_impurity_is_seen(source: str, found: int) -> None:
     """The purity test tells imports that run from those that only a type checker sees."""
     assert len(impurities(ast.parse(source))) == found
+
+
+EVENT = re.compile(r"[a-z_]+(\.[a-z_0-9]+)+")
+# What takes an event's name: the methods of a logger, and the callbacks that lead to one.
+TELLERS = frozenset(
+    {"debug", "info", "warning", "error", "critical", "exception", "say", "tell", "report", "on_event"}
+)
+
+
+def events_told(tree: ast.AST) -> set[str]:
+    """Return the names of the events that are told in ``tree``; those of the log itself are dicts there."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            callee = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if callee.lstrip("_") in TELLERS and isinstance(node.args[0].value, str):
+                found.add(node.args[0].value)
+        elif isinstance(node, ast.Dict):
+            keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
+            found |= {
+                value.value
+                for key, value in zip(keys, node.values, strict=True)
+                if key == "event" and isinstance(value, ast.Constant) and isinstance(value.value, str)
+            }
+    return found
+
+
+def test_every_event_is_documented() -> None:
+    """docs/events.md has a row for each event of the daemon, with its level, and no row more."""
+    rows = re.findall(
+        r"(?m)^\| `(\S+)` \| (\w+) \|", (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
+    )
+    # The commands tell their progress to people, by words that are no events of the log.
+    rooms = {"client", "commands", "simnet", "demo"}
+    told = set().union(*(events_told(parse(path)) for path in SOURCES if room_of(path) not in rooms))
+
+    assert {name for name, _ in rows} == told
+    assert sorted(name for name, _ in rows) == [name for name, _ in rows]
+    assert {name for name, level in rows if level == "warning"} >= app._TROUBLE
+    assert {name for name, level in rows if level == "info"}.isdisjoint(app._TROUBLE)
+
+
+def test_events_have_dotted_names() -> None:
+    """An event is named by its part and what happened there, so that a name says whose it is."""
+    told = set().union(
+        *(events_told(parse(path)) for path in SOURCES if room_of(path) in {"app", "log", "net", "sinks"})
+    )
+    assert len(told) > 20
+    assert {name for name in told if not EVENT.fullmatch(name)} == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("logger.warning('a.b', x=1)", {"a.b"}),
+        ("self._on_event('a.b')", {"a.b"}),
+        ("say('ab')", {"ab"}),
+        ("render({'event': 'log.dropped', 'lines': 1})", {"log.dropped"}),
+        ("Path('a.b')", set()),
+        ("logger.info(name)", set()),
+    ],
+)
+def test_an_event_is_seen(source: str, names: set[str]) -> None:
+    """The test of the events finds every way of telling one."""
+    assert events_told(ast.parse(source)) == names

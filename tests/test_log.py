@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler import log
@@ -184,6 +184,7 @@ anything = st.recursive(
 )
 
 
+@settings(deadline=None)  # each case starts and ends a thread
 @given(st.text(), st.dictionaries(st.text(min_size=1), anything, max_size=5))
 def test_whatever_is_logged_is_one_printable_line(event: str, values: dict[str, Any]) -> None:
     """No text of a stranger can start a second line, move a cursor or make logging fail, in either format."""
