@@ -23,6 +23,7 @@ from crawler import fetching, status
 from crawler.allocator import give_back_large_blocks
 from crawler.config import ConfigError
 from crawler.crawl import ledger
+from crawler.crawl.credit import Credit
 from crawler.crawl.frontier import Frontier
 from crawler.crawl.lookup_queue import LookupQueue
 from crawler.crawl.lookups import PeerLookups
@@ -213,6 +214,7 @@ def _share(config: Config, outlet: Outlet, seen: Seen, on_event: Callable[..., N
         config=config,
         budget=QueryBudget(config.limits),
         seen=seen,
+        credit=Credit(config.credit, verified=config.fetch.enabled),
         sightings=Sightings(config.sightings),
         outlet=outlet,
         desk=PeersDesk(config.locate, outlet),

@@ -15,6 +15,7 @@ import attrs
 from crawler import config_text
 from crawler.config_sources import ConfigError, Given, options_of, read_environment, read_file, read_flags
 from crawler.crawl.bootstrap import BootstrapConfig
+from crawler.crawl.credit import CreditConfig
 from crawler.crawl.explore import ExploreConfig
 from crawler.crawl.failures import FailuresConfig
 from crawler.crawl.fetch_job import FetchConfig
@@ -81,6 +82,7 @@ class Config:
     explore: ExploreConfig = attrs.field(factory=ExploreConfig)
     frontier: FrontierConfig = attrs.field(factory=FrontierConfig)
     rumours: RumoursConfig = attrs.field(factory=RumoursConfig)
+    credit: CreditConfig = attrs.field(factory=CreditConfig)
     seen: SeenConfig = attrs.field(factory=SeenConfig)
     sightings: SightingsConfig = attrs.field(factory=SightingsConfig)
     pace: PaceConfig = attrs.field(factory=PaceConfig)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
 from crawler.config_sources import ConfigError
 from crawler.crawl.fetch import Fetcher, FetchSections
@@ -63,15 +64,23 @@ def build(shared: Shared, stations: Sequence[Station]) -> Fetching | None:
         connection=config.connection,
         metadata=config.metadata,
     )
+
+    def seek(infohash: bytes) -> None:
+        if shared.credit.all_dead(infohash):
+            shared.lookup_queue.want(Wanted(infohash, Why.ALL_DEAD))
+        else:
+            fetcher.sought(infohash, trio.current_time())
+
     fetcher = Fetcher(
         FetchSections(config.fetch, config.failures, config.pex, config.metainfo),
         client,
         shared.outlet,
-        seek=lambda infohash: shared.lookup_queue.want(Wanted(infohash, Why.ALL_DEAD)),
+        seek=seek,
         admit=_admit(stations),
         spread=not config.network.allow_private,
         cache=cache,
     )
+    fetcher.on_verified = shared.credit.fetched
     fetcher.paused = lambda: all(station.pace.uplink_lost for station in stations)
     shared.desk.on_peers = fetcher.offer
     return Fetching(fetcher, client, cache, doors)

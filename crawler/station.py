@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import trio
 
     from crawler.config import Config
+    from crawler.crawl.credit import Credit
     from crawler.crawl.frontier import Frontier
     from crawler.crawl.lookup_queue import LookupQueue
     from crawler.crawl.outlet import Outlet
@@ -66,6 +67,7 @@ class Shared:
     config: Config
     budget: QueryBudget
     seen: Seen
+    credit: Credit
     sightings: Sightings
     outlet: Outlet
     desk: PeersDesk
@@ -103,6 +105,7 @@ class Station:
             self.endpoint,
             frontier=parts.frontier,
             rumours=parts.rumours,
+            credit=shared.credit,
             seen=shared.seen,
             locator=self.locator,
             outlet=shared.outlet,
@@ -136,7 +139,7 @@ class Station:
         shared, config = self.shared, self.shared.config.locate
         if not config.enabled:
             return None
-        return Locator(config, self.endpoint, shared.desk, shared.lookup_queue)
+        return Locator(config, self.endpoint, shared.desk, shared.lookup_queue, shared.credit)
 
     @property
     def searcher(self) -> Searcher | None:

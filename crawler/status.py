@@ -101,6 +101,7 @@ def _locating(run: Run) -> dict[str, Any]:
         "scraped": desk.with_scrape,
         "peers_asked": sum(locator.counters.asked for locator in locators),
         "peers_waiting": sum(locator.waiting for locator in locators),
+        "without_credit": run.shared.credit.without,
         "lookups": 0 if lookups is None else lookups.lookups,
         "lookups_empty": 0 if lookups is None else lookups.empty,
         "lookups_waiting": len(run.shared.lookup_queue),
@@ -180,6 +181,7 @@ def _drops(run: Run, sink_overflow: int) -> dict[str, int]:
         if station.locator is not None:
             counters = station.locator.counters
             drops["locate_queue_full"] += counters.dropped_waiting
+            drops["locate_discredited"] += counters.dropped_discredited
             drops["peers_refused"] += counters.peers_refused
     drops["lookup_queue_full"] += run.shared.lookup_queue.dropped
     drops["peers_over_limit"] += run.shared.desk.counters.over_limit

@@ -61,7 +61,14 @@ WALLS: dict[str, frozenset[str]] = {
 # These take time, chance and sockets as arguments.
 PURE = (
     *("wire", "dht", "swarm", "crawl/frontier", "crawl/seen", "crawl/seen_slices"),
-    *("crawl/failures", "crawl/fetch_job", "crawl/fetch_jobs", "crawl/lookup_queue", "crawl/resting"),
+    *(
+        "crawl/credit",
+        "crawl/failures",
+        "crawl/fetch_job",
+        "crawl/fetch_jobs",
+        "crawl/lookup_queue",
+        "crawl/resting",
+    ),
     "crawl/sightings",
 )
 IMPURE_MODULES = frozenset({"trio", "socket", "time", "random", "structlog"})

@@ -81,6 +81,7 @@ class Fetcher:
         jobs: the policy, and its counters.
         reading: counters of what was read.
         paused: says that nothing new is to be begun, such as while there is no network.
+        on_verified: is told of every infohash whose metadata was verified.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Fetcher:
         self.jobs = FetchJobs(sections.fetch, self.failures, Seen(remembered, os.urandom(KEY_BYTES)))
         self.reading = ReadingCounters()
         self.paused: Callable[[], bool] = _never
+        self.on_verified: Callable[[bytes], None] = _tell_nobody
         self._scopes: dict[Dial, trio.CancelScope] = {}
         self._news = trio.Event()
         self._being_read = 0
@@ -197,6 +199,7 @@ class Fetcher:
         others = self.jobs.fetched(dial)
         if others is None:
             return
+        self.on_verified(dial.job.infohash)
         for other in others:
             self._scopes[other].cancel()
         self._news.set()
@@ -230,6 +233,10 @@ def _checked(infohash: bytes) -> bytes:
     if len(infohash) != _HASH_BYTES:
         raise ValueError("an infohash has the wrong size")
     return bytes(infohash)
+
+
+def _tell_nobody(_infohash: bytes) -> None:
+    pass
 
 
 def _never() -> bool:

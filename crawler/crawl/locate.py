@@ -8,6 +8,9 @@ all others, those that it did settle, because one node knows only some of the pe
 The first question does not ask for swarm sizes (BEP 33): many nodes then answer with filters in place of
 peers, and peers are what it is for. The lookups ask for both.
 
+What the giver itself knows no peers of may be invented. What is found out is told to `crawl/credit`, and for
+a giver that has not been right before, nobody else is asked while there is better to do.
+
 The queue is bounded: what finds no room is dropped and counted, never silently. For infohashes,
 in = settled + dropped + held, where settled is what went on to the desk or to the lookups.
 """
@@ -28,6 +31,7 @@ from crawler.wire.compact import split_peers, split_samples, unpack_address
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from crawler.crawl.credit import Credit
     from crawler.crawl.lookup_queue import LookupQueue
     from crawler.crawl.swarm_report import PeersDesk
     from crawler.dht.events import Outcome, Sighting
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
     from crawler.wire.compact import Address
 
 _METHOD = b"get_peers"
+_WITHOUT_CREDIT = 20
+"""So many infohashes of one giver without credit wait: an answer's worth, by which it may earn some."""
 
 
 @attrs.frozen
@@ -79,6 +85,7 @@ class LocateCounters:
     asked: int = 0
     settled: int = 0
     dropped_waiting: int = 0
+    dropped_discredited: int = 0
     peers_refused: int = 0
 
 
@@ -91,9 +98,11 @@ class _Giver:
 
 
 class Locator:
-    """Asks first questions over one endpoint; what comes of them goes to ``desk`` and ``queue``."""
+    """Asks first questions over one endpoint; ``desk``, ``queue`` and ``credit`` learn what comes of them."""
 
-    def __init__(self, config: LocateConfig, endpoint: Endpoint, desk: PeersDesk, queue: LookupQueue) -> None:
+    def __init__(
+        self, config: LocateConfig, endpoint: Endpoint, desk: PeersDesk, queue: LookupQueue, credit: Credit
+    ) -> None:
         """Start with nothing to seek."""
         self.config = config
         self.counters = LocateCounters()
@@ -101,6 +110,7 @@ class Locator:
         self._family = endpoint.node.family
         self._desk = desk
         self._queue = queue
+        self._credit = credit
         self._givers: dict[bytes, _Giver] = {}
         self._turn: deque[_Giver] = deque()
         self._resting: Wheel[_Giver] = Wheel()
@@ -160,6 +170,8 @@ class Locator:
             if not giver.infohashes:
                 del self._givers[giver.address]
                 continue
+            if len(giver.infohashes) > _WITHOUT_CREDIT and not self._credit.trusts(giver.address):
+                self._drop_surplus(giver)
             wait = hold(giver.address, now)
             if wait:
                 self._resting.put(now + wait, giver)
@@ -180,16 +192,28 @@ class Locator:
         if late and not self._queue.withdraw(infohash):
             return  # since the timeout a lookup has taken over
         self.counters.settled += not late
-        nodes, why = b"", Why.UNKNOWN
+        giver = outcome.transaction.compact
+        nodes, why = b"", Why.UNKNOWN if self._credit.has_hits(giver) else Why.DOUBTED
         if type(outcome) is Answered:
             body = outcome.response.body
             claimed = body.get(self._family.nodes_key)
             nodes = claimed[: 8 * self._family.node_bytes] if isinstance(claimed, bytes) else b""
             peers = self.fit_peers(body.get(b"values"))
             if peers:
-                self._desk.located(infohash, peers, (outcome.transaction.compact,), now)
+                self._credit.named_peers(giver, infohash)
+                self._desk.located(infohash, peers, (giver,), now)
                 why = Why.ONE_NODE
+            else:
+                self._credit.named_nobody(giver)
         self._queue.want(Wanted(infohash, why, nodes, self._family))
+
+    def _drop_surplus(self, giver: _Giver) -> None:
+        """Of what ``giver``, who has no credit, gave, let no more wait than the latest answer held."""
+        surplus = len(giver.infohashes) - _WITHOUT_CREDIT
+        for _ in range(surplus):
+            giver.infohashes.popleft()
+        self._waiting -= surplus
+        self.counters.dropped_discredited += surplus
 
     def fit_peers(self, values: object) -> list[bytes]:
         """Return the compact peers of a `values` list that may be written: contactable, without repeats."""

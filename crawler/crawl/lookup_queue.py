@@ -1,10 +1,10 @@
 """Infohashes that wait for an iterative lookup, whoever wants it; a lookup costs twenty queries and more.
 
-Three kinds, each with a queue of its own: those that nothing is known of yet, those whose peers were all dead
-(`crawl/fetch`), and those that have peers already but from one node only, which are looked up when there is
-nothing else to ask. The first two take turns, so that neither a flood of infohashes nor one of dead peers
-keeps the other out. The newest goes first, because its peers are the likeliest to be still there; when a
-queue is full the oldest is dropped.
+Four kinds, each with a queue of its own: those that nothing is known of yet, those whose peers were all dead
+(`crawl/fetch`), those that may well be invented (`crawl/credit`), and those that have peers already but from
+one node only. The last two are looked up when there is nothing else to ask. The first two take turns, so that
+neither a flood of infohashes nor one of dead peers keeps the other out. The newest goes first, because its
+peers are the likeliest to be still there; when a queue is full the oldest is dropped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Why(enum.IntEnum):
 
     UNKNOWN = 0
     ALL_DEAD = 1
-    ONE_NODE = 2
+    DOUBTED = 2
+    ONE_NODE = 3
 
 
 @attrs.define(eq=False)
@@ -96,13 +97,14 @@ class LookupQueue:
 
     def withdraw(self, infohash: bytes) -> bool:
         """Let ``infohash`` wait no longer; returns whether it did, as one that nothing is known of yet."""
-        return self._queues[Why.UNKNOWN].pop(infohash, None) is not None
+        unknown = (self._queues[why].pop(infohash, None) for why in (Why.UNKNOWN, Why.DOUBTED))
+        return any(wanted is not None for wanted in unknown)
 
     def take(self, *, idle: bool) -> Wanted | None:
-        """Return the next to look up; those of one node only when there is nothing else to do."""
+        """Return the next to look up; those in doubt or of one node only when there is nothing else to do."""
         self._turn = Why.UNKNOWN if self._turn is Why.ALL_DEAD else Why.ALL_DEAD
         other = Why.UNKNOWN if self._turn is Why.ALL_DEAD else Why.ALL_DEAD
-        for why in (self._turn, other, Why.ONE_NODE) if idle else (self._turn, other):
+        for why in (self._turn, other, Why.DOUBTED, Why.ONE_NODE) if idle else (self._turn, other):
             if self._queues[why]:
                 return self._queues[why].popitem()[1]
         return None

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
+    from crawler.crawl.credit import Credit
     from crawler.crawl.frontier import Frontier
     from crawler.crawl.locate import Locator
     from crawler.crawl.outlet import Outlet
@@ -84,6 +85,7 @@ class Sampler:
         *,
         frontier: Frontier,
         rumours: RumourGuard,
+        credit: Credit,
         seen: Seen,
         locator: Locator | None,
         outlet: Outlet,
@@ -100,6 +102,7 @@ class Sampler:
         self._endpoint = endpoint
         self._family = endpoint.node.family
         self._rumours = rumours
+        self._credit = credit
         self._seen = seen
         self._locator = locator
         self._outlet = outlet
@@ -197,8 +200,15 @@ class Sampler:
             self._learn_blob(nodes, vouched=bool(new))
 
     def _take_samples(self, contact: Contact, samples: tuple[bytes, ...], now: float) -> list[bytes]:
-        counters = self.counters
+        counters, credit = self.counters, self._credit
         counters.gave += 1
+        if not credit.takes_answer(contact.address):
+            counters.dropped["samples_discredited"] += len(samples)
+            return []
+        room = credit.room_for_new(contact.address, now)
+        if len(samples) > room:
+            counters.dropped["samples_over_budget"] += len(samples) - room
+            samples = samples[:room]
         if len(samples) > self._config.max_samples:
             counters.dropped["samples_too_many"] += len(samples) - self._config.max_samples
             samples = samples[: self._config.max_samples]
@@ -206,6 +216,7 @@ class Sampler:
         new = self._seen.sift(samples)
         if new:
             counters.new += len(new)
+            credit.gave_new(contact.address, len(new))
             outlet = self._outlet
             outlet.put(InfohashesFound(outlet.wall_clock(now), "sample", contact.address, tuple(new)))
             if self._locator is not None:

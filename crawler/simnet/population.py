@@ -16,7 +16,7 @@ from crawler.settings import setting
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 ID_BYTES: Final = 20
 ID_BITS: Final = 8 * ID_BYTES
@@ -95,9 +95,16 @@ class Population:
         config: how many of what.
         bootstrap: IPv4 address (4 bytes) of the node that never dies.
         rng: where ids, addresses and kinds come from.
+        infohashes: 20 bytes each, in place of random ones.
     """
 
-    def __init__(self, config: WorldConfig, bootstrap: bytes, rng: random.Random) -> None:
+    def __init__(
+        self,
+        config: WorldConfig,
+        bootstrap: bytes,
+        rng: random.Random,
+        infohashes: Iterable[bytes] | None = None,
+    ) -> None:
         port = config.port.to_bytes(2, "big")
         ids = _random_ids(config.nodes, rng)
         hosts = _random_hosts(config.nodes, rng)
@@ -106,7 +113,7 @@ class Population:
         self.nodes = [node_id + host + port for node_id, host in zip(ids, hosts, strict=True)]
         self.ids = [int.from_bytes(node_id, "big") for node_id in ids]
         self.rank_of = {host: rank for rank, host in enumerate(hosts)}
-        self.infohashes = _random_ids(config.infohashes, rng)
+        self.infohashes = _random_ids(config.infohashes, rng) if infohashes is None else sorted(infohashes)
         self.storage = _place(self.infohashes, self.ids, self.kinds)
 
 

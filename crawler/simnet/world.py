@@ -21,7 +21,7 @@ from crawler.simnet.population import DEAD, SAMPLES, Population, WorldConfig
 from crawler.wire.compact import Address, pack_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Traffic", "Truth", "World", "WorldConfig"]
 
@@ -86,11 +86,15 @@ class World:
         traffic: counters of what was received and answered.
         bootstrap: the address of the node that never dies.
 
+    Args:
+        config: how many of what.
+        infohashes: what is stored, 20 bytes each, in place of so many random ones.
+
     Raises:
         ValueError: the bootstrap address is not one of 127.0.0.0/8.
     """
 
-    def __init__(self, config: WorldConfig) -> None:
+    def __init__(self, config: WorldConfig, infohashes: Iterable[bytes] | None = None) -> None:
         rng = random.Random(config.seed)
         self.config = config
         self.traffic = Traffic()
@@ -98,7 +102,7 @@ class World:
         host = pack_address(self.bootstrap)[:-2]
         if host[:1] != b"\x7f":
             raise ValueError(f"{config.bootstrap}: the bootstrap node needs an address in 127.0.0.0/8")
-        self._population = Population(config, host, rng)
+        self._population = Population(config, host, rng, infohashes)
         self._answers = Answers(self._population, config, rng)
         self._etiquette = Etiquette(config.nodes, config.interval)
         self._counts = dict.fromkeys((*self._answers.methods, b"unknown"), 0)

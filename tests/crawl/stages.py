@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from crawler.crawl.credit import Credit, CreditConfig
 from crawler.crawl.explore import ExploreConfig, Explorer
 from crawler.crawl.frontier import Frontier, FrontierConfig
 from crawler.crawl.locate import LocateConfig, Locator
@@ -40,6 +41,7 @@ class Stages:
     outlet: Outlet
     desk: PeersDesk
     queue: LookupQueue
+    credit: Credit
     locator: Locator
     sampler: Sampler
     explorer: Explorer
@@ -60,12 +62,14 @@ class Stages:
         rumours = RumourGuard(RumoursConfig(**sections.get("rumours", {})))
         locate = LocateConfig(**sections.get("locate", {}))
         desk, queue = PeersDesk(locate, outlet), LookupQueue(locate.max_lookups_waiting)
-        locator = Locator(locate, endpoint, desk, queue)
+        credit = Credit(CreditConfig(**sections.get("credit", {})), verified=False)
+        locator = Locator(locate, endpoint, desk, queue, credit)
         sampler = Sampler(
             SampleConfig(**sections.get("sample", {})),
             endpoint,
             frontier=frontier,
             rumours=rumours,
+            credit=credit,
             seen=Seen(SeenConfig(), b"key"),
             locator=locator if with_peers else None,
             outlet=outlet,
@@ -82,7 +86,9 @@ class Stages:
             outlet=outlet,
             max_rate=max_rate,
         )
-        return cls(net, endpoint, frontier, rumours, outlet, desk, queue, locator, sampler, explorer, pace)
+        return cls(
+            net, endpoint, frontier, rumours, outlet, desk, queue, credit, locator, sampler, explorer, pace
+        )
 
     def on_event(self, event: str, **fields: Any) -> None:
         """Take what a stage tells the log."""

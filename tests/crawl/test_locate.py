@@ -97,20 +97,24 @@ async def test_a_giver_is_asked_at_its_pace(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("script", [silent, refuse(201), lambda _query: {b"nodes": b""}, has()])
+@pytest.mark.parametrize("right_before", [True, False])
 async def test_what_the_giver_does_not_settle_waits_for_a_lookup(
-    autojump_clock: MockClock, script: Callable[[krpc.Query], Any]
+    autojump_clock: MockClock, script: Callable[[krpc.Query], Any], right_before: bool
 ) -> None:
-    """Silence, an error, or no peers: the infohash is not given up, it waits for a lookup."""
+    """Silence, an error, or no peers: the infohash waits for a lookup, for better days if it is in doubt."""
     stages = Stages.joined()
     giver = scripted(stages.net, 1, script)
+    if right_before:
+        stages.credit.named_peers(giver.compact, infohash(9))
     stages.locator.sampled(giver.compact, [infohash(1)])
     await run_for(stages, 4, giver)
 
     assert stages.located == {}
     assert len(stages.queue) == 1
-    wanted = stages.queue.take(idle=False)
+    assert right_before or stages.queue.take(idle=False) is None
+    wanted = stages.queue.take(idle=True)
     assert wanted is not None
-    assert (wanted.infohash, wanted.why) == (infohash(1), Why.UNKNOWN)
+    assert (wanted.infohash, wanted.why) == (infohash(1), Why.UNKNOWN if right_before else Why.DOUBTED)
 
 
 async def test_what_the_giver_settled_is_looked_up_when_there_is_time(autojump_clock: MockClock) -> None:
@@ -134,7 +138,7 @@ async def test_the_givers_neighbours_start_the_lookup(autojump_clock: MockClock)
     stages.locator.sampled(giver.compact, [infohash(1)])
     await run_for(stages, 1, giver)
 
-    wanted = stages.queue.take(idle=False)
+    wanted = stages.queue.take(idle=True)
     assert wanted is not None
     assert (wanted.nodes, wanted.family) == (join_nodes(nodes[:8]), Family.IPV4)
 
@@ -227,6 +231,7 @@ async def test_a_late_answer_counts_once(
     """An answer after the timeout settles the infohash or leaves it waiting, but never twice over."""
     stages = Stages.joined()
     giver = scripted(stages.net, 1, silent)
+    stages.credit.named_peers(giver.compact, infohash(9))
     stages.locator.sampled(giver.compact, [infohash(1)])
     with trio.move_on_after(8):
         async with trio.open_nursery() as nursery:
@@ -283,3 +288,17 @@ def test_what_waits_survives_a_restart() -> None:
         assert not again.locator.restore(piece)
     assert again.locator.waiting == 3
     check_books(again)
+
+
+async def test_of_a_giver_without_credit_hardly_anything_waits(autojump_clock: MockClock) -> None:
+    """When a giver has lost its credit, what it gave is dropped down to an answer's worth, and counted."""
+    stages = Stages.joined(credit={"min_verdicts": 3})
+    giver = scripted(stages.net, 1, has())
+    stages.locator.sampled(giver.compact, [infohash(number) for number in range(100)])
+    await run_for(stages, 20, giver)
+
+    counters = stages.locator.counters
+    assert not stages.credit.trusts(giver.compact)
+    assert counters.dropped_discredited >= 70
+    assert counters.infohashes_in == 100
+    assert counters.infohashes_in == counters.settled + counters.dropped_discredited + stages.locator.waiting

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import shutil
 import socket
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -182,6 +183,7 @@ async def test_saved_nodes_are_a_way_in(tmp_path: Path, autojump_clock: trio.tes
     with Scene.of(tmp_path, 33, nodes=200, infohashes=500, interval=60) as scene:
         await scene.crawl(10, **SLOW_MOTION, state=state)
         (tmp_path / "state" / "ledger.ipv4").unlink()
+        shutil.rmtree(tmp_path / "state" / "seen")
         await trio.sleep(60)
         found = len(scene.found())
         await scene.crawl(60, **SLOW_MOTION, state=state, network={"bootstrap": ()})
