@@ -95,8 +95,9 @@ _REASONS = """
 | `events_full` | what strangers' queries led to while very much was waiting |
 | `shed_output_full` | datagrams not read, because what they bring could not be kept |
 | `samples_malformed`, `samples_too_many` | samples that are none, or beyond `sample.max_samples` |
+| `samples_discredited`, `samples_over_budget` | samples of `[credit]`'s liars, or beyond its `max_new` |
 | `node_not_contactable` | nodes named at addresses that nothing is sent to |
-| `locate_queue_full`, `lookup_queue_full` | infohashes whose peers are not sought |
+| `locate_queue_full`, `lookup_queue_full`, `locate_discredited` | infohashes whose peers are not sought |
 | `peers_refused`, `peers_over_limit` | peers at addresses that nobody has, or beyond `locate.max_peers` |
 | `sightings_forgotten` | infohashes that one node asked about and no second |
 | `rumours_refused` | first contacts beyond `[rumours]` |

@@ -101,7 +101,7 @@ def _locating(run: Run) -> dict[str, Any]:
         "scraped": desk.with_scrape,
         "peers_asked": sum(locator.counters.asked for locator in locators),
         "peers_waiting": sum(locator.waiting for locator in locators),
-        "without_credit": run.shared.credit.without,
+        "credit": attrs.asdict(run.shared.credit.statistics()),
         "lookups": 0 if lookups is None else lookups.lookups,
         "lookups_empty": 0 if lookups is None else lookups.empty,
         "lookups_waiting": len(run.shared.lookup_queue),

@@ -71,6 +71,16 @@ class Account:
     dropped: int = 0
 
 
+@attrs.frozen
+class CreditStatistics:
+    """Neighbourhoods with an account and without credit, and how often one lost its credit or regained it."""
+
+    accounts: int
+    without: int
+    lost: int
+    regained: int
+
+
 class Credit:
     """The accounts.
 
@@ -78,14 +88,11 @@ class Credit:
         config: limits.
         verified: whether only verified metadata counts as a hit; else peers do.
 
-    Attributes:
-        lost: how often a neighbourhood lost its credit.
-        regained: how often one earned it back.
     """
 
     def __init__(self, config: CreditConfig, *, verified: bool) -> None:
-        self.lost = 0
-        self.regained = 0
+        self._lost = 0
+        self._regained = 0
         self._config = config
         self._verified = verified
         self._accounts: dict[bytes, Account] = {}
@@ -94,13 +101,9 @@ class Credit:
         self._new: Counter[bytes] = Counter()
         self._window_ends = float("-inf")
 
-    def __len__(self) -> int:
-        return len(self._accounts)
-
-    @property
-    def without(self) -> int:
-        """How many neighbourhoods have no credit."""
-        return len(self._bad)
+    def statistics(self) -> CreditStatistics:
+        """Return how many neighbourhoods have what."""
+        return CreditStatistics(len(self._accounts), len(self._bad), self._lost, self._regained)
 
     def trusts(self, address: bytes) -> bool:
         """Whether the neighbourhood of compact ``address`` has not lost its credit."""
@@ -174,9 +177,9 @@ class Credit:
         )
         if bad and prefix not in self._bad:
             self._bad[prefix] = account
-            self.lost += 1
+            self._lost += 1
         elif not bad and self._bad.pop(prefix, None) is not None:
-            self.regained += 1
+            self._regained += 1
         return account
 
 

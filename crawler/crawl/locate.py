@@ -61,7 +61,7 @@ class LocateConfig:
     max_lookups_waiting: int = setting(
         10_000,
         unit="infohashes",
-        help="That wait for an iterative lookup, for each of three reasons; the oldest is dropped.",
+        help="That wait for an iterative lookup, for each of four reasons; the oldest is dropped.",
         minimum=1,
     )
     parallel_lookups: int = setting(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crawler.crawl.credit import Credit, CreditConfig
+from crawler.crawl.credit import Credit, CreditConfig, CreditStatistics
 from crawler.wire.compact import pack_address
 
 GIVER = pack_address(("192.0.2.1", 6881))
@@ -33,7 +33,7 @@ def test_who_never_knows_a_peer_loses_credit_with_its_neighbours() -> None:
     assert not credit.trusts(GIVER)
     assert not credit.trusts(NEIGHBOUR)
     assert credit.trusts(STRANGER)
-    assert (credit.without, credit.lost, credit.regained) == (1, 1, 0)
+    assert credit.statistics() == CreditStatistics(accounts=1, without=1, lost=1, regained=0)
 
 
 def test_few_hits_are_enough() -> None:
@@ -45,7 +45,7 @@ def test_few_hits_are_enough() -> None:
         else:
             credit.named_nobody(GIVER)
     assert credit.trusts(GIVER)
-    assert credit.lost == 0
+    assert credit.statistics().lost == 0
 
 
 def test_ipv6_is_judged_by_its_64() -> None:
@@ -69,7 +69,7 @@ def test_some_answers_are_taken_all_the_same() -> None:
     assert not credit.trusts(GIVER), "one hit in eleven verdicts"
     credit.named_peers(GIVER, infohash(2))
     assert credit.trusts(GIVER)
-    assert (credit.without, credit.lost, credit.regained) == (0, 1, 1)
+    assert credit.statistics() == CreditStatistics(accounts=1, without=0, lost=1, regained=1)
 
 
 def test_with_metadata_only_verified_metadata_counts() -> None:
@@ -130,7 +130,7 @@ def test_everything_is_bounded() -> None:
         credit.named_peers(address, infohash(number))
         credit.room_for_new(address, 0.0)
         credit.gave_new(address, 1)
-    assert len(credit) == 100
-    assert credit.without <= 100
+    assert credit.statistics().accounts == 100
+    assert credit.statistics().without <= 100
     assert len(credit._givers) == 100
     assert len(credit._new) <= 101

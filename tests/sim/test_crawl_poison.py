@@ -87,7 +87,7 @@ def test_who_gives_nothing_but_lies_is_not_heard_any_more(tmp_path: Path) -> Non
     )
 
     status, world = outcome.status, outcome.world
-    assert LIARS // 2 < status["without_credit"] <= LIARS
+    assert LIARS // 2 < status["credit"]["without"] <= LIARS
     assert status["dropped"]["samples_discredited"] >= 100
     assert outcome.fetched <= world.torrents.keys()
     assert outcome.honest > 200
