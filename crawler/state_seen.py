@@ -133,7 +133,7 @@ class SeenKeeper:
     def restore(self, stored: list[Stored], now: float) -> None:
         """Put back what an earlier run saved; ``now`` is in epoch seconds."""
         slices = self._seen.slices
-        slices.restore([each.slice for each in stored], now)
+        self._seen.restore([each.slice for each in stored], now)
         live = {each.number for each in slices.live}
         for each in stored:
             if each.slice.number not in live:
@@ -187,7 +187,7 @@ class SeenKeeper:
         self._bound()
 
     def _is_due(self, each: Slice, kept: _Kept, now: float) -> bool:
-        if kept.complete or kept.being_saved or now < kept.not_before:
+        if kept.complete or kept.being_saved or each.lacking or now < kept.not_before:
             return False
         return (
             each.closed is not None

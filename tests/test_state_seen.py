@@ -162,6 +162,27 @@ def test_no_history_of_crashes_loses_or_invents(
     trio.run(live)
 
 
+async def test_a_restart_in_the_beginning_changes_nothing(directory: Path) -> None:
+    """What only the set knows is saved as the rest is: with a kill at any time nothing is new twice."""
+    config = SeenConfig(capacity=500_000, recent=1000, journal=1000)
+    for end in (300, 1100, 1300, 1900, 4000):
+        life = Life(directory, config)
+        known = life.seen.slices.count
+        assert await life.find(many(0, end - 200)) == many(known, end - 200)
+        for number in range(end - 200, end, 50):
+            assert await life.find(many(number, number + 50)) == many(number, number + 50)
+        assert sum(each.lacking for each in Life(directory, config).seen.slices.live) == 0
+        for path in directory.glob("*"):
+            assert path.suffix in {".filter", ".journal"}
+    assert len(list(directory.glob("*.filter"))) == 1
+    fresh = directory.with_name("fresh")
+    slow = Life(fresh, config)
+    for number in range(0, 1300, 50):
+        await slow.find(many(number, number + 50))
+        assert all(not each.lacking for each in slow.seen.slices.live) or not list(fresh.glob("*.filter"))
+    assert Life(fresh, config).seen.sift(many(0, 1300)) == []
+
+
 async def test_a_restart_changes_nothing(directory: Path) -> None:
     """A memory that is restarted between batches emits what one that never is emits, forgetting included."""
     rng, key = random.Random(5), None

@@ -1,7 +1,9 @@
 """Which infohashes were seen before: a plain set for the recent ones, before the chain of filters.
 
-Most of what a crawl is given it was given minutes ago, so a set answers that first; what it holds is in the
-filters as well (`seen_slices`), so it can be dropped at any time. Memory is, in bytes and at most,
+Most of what a crawl is given it was given minutes ago, so a set answers that first. Until it is full for the
+first time it is all there is: nothing is hashed, and a short crawl loses nothing to chance. From then on what
+it holds is in the filters as well (`seen_slices`), and it can be dropped at any time. Memory is, in bytes and
+at most,
 
     121 * min(n, recent) + b * m,   b = 1.4427 * log2(slices / error_rate) / 8 = 4.3
 
@@ -23,6 +25,8 @@ from crawler.crawl.seen_slices import SeenConfig, Slices
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from crawler.crawl.seen_slices import Slice
+
 __all__ = ["Seen", "SeenConfig"]
 
 _LEAVE_AT_ONCE: Final = 64
@@ -38,6 +42,8 @@ class Seen:
         self._limit = config.recent
         self._recent: set[bytes] = set()
         self._leaving: set[bytes] = set()
+        self._begins = True
+        self._filling: Slice | None = None
 
     def __contains__(self, infohash: bytes) -> bool:
         """Whether ``infohash`` was given to :meth:`sift` before."""
@@ -53,6 +59,11 @@ class Seen:
         recent.update(unsure)
         if len(recent) - before != len(unsure):
             unsure = list(dict.fromkeys(unsure))
+        if self._begins:
+            if self._take_exactly(unsure):
+                self.total += len(unsure)
+                return unsure
+            recent = self._recent
         if self._leaving:
             # Twice as many leave as came in, so that the last has left before the set is full again.
             leave = max(_LEAVE_AT_ONCE, 2 * len(unsure))
@@ -74,15 +85,39 @@ class Seen:
         self.slices.advance(now)
         if self.slices.slices_forgotten != forgotten:
             self._doubt()
+        elif self._begins and self.slices.is_closed:
+            self._end_beginning(set())
+
+    def restore(self, slices: Iterable[Slice], now: float) -> None:
+        """Remember what an earlier run saved; see `Slices.restore`."""
+        self.slices.restore(slices, now)
+        self._begins = self.slices.is_empty
+
+    def _take_exactly(self, new: list[bytes]) -> bool:
+        """Take what is new while the set holds all there is; False: that is over, and nothing was taken."""
+        if len(self._recent) < self._limit and self.slices.take_exactly(new):
+            return True
+        self._end_beginning(set(new))
+        return False
+
+    def _end_beginning(self, new: set[bytes]) -> None:
+        """Let the set pass into the filter of its slice, little by little; ``new`` stays behind."""
+        self._begins = False
+        self._recent -= new
+        self._leaving, self._recent = self._recent, new
+        self._filling = self.slices.live[-1] if self._leaving else None
 
     def _let_go(self, count: int) -> None:
         """Drop some of the set that is leaving; all at once would stop the crawl for a moment."""
         leaving = self._leaving
-        for _ in range(min(count, len(leaving))):
-            leaving.pop()
+        gone = [leaving.pop() for _ in range(min(count, len(leaving)))]
+        if self._filling is not None:
+            self.slices.fill(self._filling, gone)
         if not leaving:
             self._leaving = set()  # an empty set keeps the table that it had
+            self._filling = None
 
     def _doubt(self) -> None:
         """Ask the filters about everything again: what they have forgotten must not be known here."""
-        self._recent, self._leaving = set(), set()
+        self._recent, self._leaving, self._filling = set(), set(), None
+        self._begins = False

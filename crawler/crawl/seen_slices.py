@@ -86,6 +86,7 @@ class Slice:
         error_rate: what the filter is made for.
         filter: of what `hasher` makes of an infohash.
         count: infohashes taken.
+        lacking: how many of them are not in the filter yet.
         opened: epoch seconds, not later than a tick after the first was taken; None: no tick since.
         closed: epoch seconds, not before the last was taken; None: it is open, or no tick since.
         unsaved: the ones taken that nobody has fetched yet to save them.
@@ -96,6 +97,7 @@ class Slice:
     error_rate: float
     filter: Bloom
     count: int = 0
+    lacking: int = attrs.field(default=0, kw_only=True)
     opened: float | None = None
     closed: float | None = None
     unsaved: list[bytes] = attrs.field(factory=list)
@@ -160,6 +162,16 @@ class Slices:
         return list(self._live)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing is remembered."""
+        return not self._live
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the last slice takes no more."""
+        return bool(self._live) and self._live[-1].closed is not None
+
+    @property
     def count(self) -> int:
         """Infohashes remembered."""
         return sum(each.count for each in self._live)
@@ -202,6 +214,26 @@ class Slices:
                 if self._keeps_unsaved:
                     last.unsaved.append(infohash)
         return new
+
+    def take_exactly(self, infohashes: list[bytes]) -> bool:
+        """Count ``infohashes``, all new, into the first slice, whose filter lacks them until :meth:`fill`.
+
+        Returns False, and takes nothing, when there is no room for them.
+        """
+        first = self._live[0] if self._live else self._open(0)
+        if first.closed is not None or first.count + len(infohashes) > first.capacity:
+            return False
+        first.count += len(infohashes)
+        first.lacking += len(infohashes)
+        if self._keeps_unsaved:
+            first.unsaved += infohashes
+        return True
+
+    def fill(self, target: Slice, infohashes: Iterable[bytes]) -> None:
+        """Put ``infohashes``, which a slice has taken exactly, into its filter."""
+        hashes = list(map(self._hash, infohashes))
+        target.filter.update(hashes)
+        target.lacking -= len(hashes)
 
     def replay(self, number: int, infohashes: Iterable[bytes]) -> None:
         """Take what the live slice ``number`` had taken before a restart."""

@@ -70,15 +70,45 @@ def test_nothing_is_lost_between_the_set_and_the_filters(size: int) -> None:
 
 
 def test_the_set_leaves_little_by_little() -> None:
-    """No call drops the whole set of recent infohashes at once when it is full."""
+    """No call drops the whole set of recent infohashes at once when it is full, nor puts it into a filter."""
     rng = random.Random(4)
-    ours, largest = seen(capacity=500_000, recent=5000), 0
+    ours, left, filled = seen(capacity=500_000, recent=5000), [0], [0]
     for number in range(0, 40_000, 100):
-        leaving = len(ours._leaving)
+        leaving, lacking = len(ours._leaving), sum(each.lacking for each in ours.slices.live)
         ours.sift(many(number, number + rng.choice([1, 20, 70, 100])))
-        if len(ours._leaving) < leaving:
-            largest = max(largest, leaving - len(ours._leaving))
-    assert 0 < largest <= 200
+        left.append(leaving - len(ours._leaving))
+        filled.append(lacking - sum(each.lacking for each in ours.slices.live))
+    assert 0 < max(left) <= 200
+    assert 0 < max(filled) <= 200
+    assert sum(each.lacking for each in ours.slices.live) == 0
+
+
+def test_a_short_crawl_loses_nothing_to_chance() -> None:
+    """Until the set is full for the first time nothing is asked of filters, however badly they would err."""
+    rng = random.Random(2)
+    ours = seen(capacity=500_000, recent=2000, error_rate=0.01)
+    batch = [rng.randbytes(20) for _ in range(1990)]
+    assert ours.sift(batch) == batch
+    assert ours.sift(batch) == []
+    assert not ours.slices.live[0].filter
+    ours.sift([rng.randbytes(20) for _ in range(20)])
+    ours.sift([rng.randbytes(20)])
+    assert ours.slices.live[0].filter
+    assert ours.sift(batch) == []
+
+
+@pytest.mark.parametrize("first", [0, 1, 500, 1200])
+def test_the_beginning_ends_when_its_slice_is_too_old(first: int) -> None:
+    """What the set alone knows passes into the filter, and is forgotten in its time like all others."""
+    ours = seen(capacity=500_000, recent=2000, resighting=1.0)
+    ours.sift(many(0, first))
+    ours.advance(0.0)
+    ours.advance(HOUR / 8)
+    assert ours.sift(many(0, 1300)) == many(first, 1300)
+    ours.advance(HOUR / 8 + 2)
+    assert ours.sift(many(0, 1300)) == []
+    ours.advance(HOUR * 9 / 8)
+    assert ours.sift(many(0, 1300)) == many(0, first)
 
 
 def test_memory_is_bounded_by_the_settings() -> None:
