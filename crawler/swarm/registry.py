@@ -1,0 +1,252 @@
+"""A tracker's memory: who is in which swarm. Announces in, swarm sizes and a draw of other peers out.
+
+It knows nothing of how it is asked. What an announce costs depends on how many peers are given out and never
+on how many there are. Every bound is a setting; ``now`` may not run backwards.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import attrs
+
+from crawler.settings import setting
+from crawler.swarm.population import LIFETIME_SLOTS, Population
+from crawler.wire.tracker import Event, ScrapeCounts
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from crawler.wire.compact import Family
+
+_COMPLETED, _STOPPED = Event.COMPLETED, Event.STOPPED
+_PORT_BYTES: Final = 2
+_NO_PORT: Final = bytes(_PORT_BYTES)
+
+
+@attrs.frozen
+class RegistryConfig:
+    """How much a tracker remembers, and for how long."""
+
+    lifetime: float = setting(
+        4000.0, unit="s", help="A peer that is not heard of for so long is forgotten.", above=1
+    )
+    max_swarms: int = setting(
+        200_000, unit="swarms", help="Swarms held; announces to any further one are not kept.", minimum=1
+    )
+    max_peers: int = setting(
+        2_000_000,
+        unit="peers",
+        help="Peers held, all swarms together; then a newcomer takes the place of one in its own swarm.",
+        minimum=1,
+    )
+    max_peers_per_swarm: int = setting(
+        1_000_000,
+        unit="peers",
+        help="Peers held of one swarm, each family apart; then a newcomer takes the place of one.",
+        minimum=1,
+    )
+
+
+@attrs.define
+class RegistryCounters:
+    """What became of announces: stored = held + stopped + expired + displaced.
+
+    Attributes:
+        stored: peers that were new to their swarm.
+        refreshed: announces of peers that were known there.
+        stopped: peers that took their leave.
+        completed: downloads that were completed.
+        expired: peers that were not heard of for too long.
+        displaced: peers that had to make room for newcomers.
+        refused: announces that were not kept, for want of room.
+        portless: announces of peers that can't be dialled, which are not kept either.
+    """
+
+    stored: int = 0
+    refreshed: int = 0
+    stopped: int = 0
+    completed: int = 0
+    expired: int = 0
+    displaced: int = 0
+    refused: int = 0
+    portless: int = 0
+
+
+class Standing(NamedTuple):
+    """The size of a swarm, both families together, and compact addresses of the announcer's own, joined."""
+
+    seeders: int
+    leechers: int
+    completed: int
+    peers: bytes
+
+
+class _Swarm:
+    """The two populations of a swarm, of IPv4 and IPv6."""
+
+    __slots__ = ("completed", "heard", "populations")
+
+    def __init__(self) -> None:
+        self.completed = 0
+        self.heard = 0
+        self.populations: dict[int, Population] = {}
+
+    def seeds(self) -> int:
+        return sum([p.seeds for p in self.populations.values()])
+
+    def __len__(self) -> int:
+        return sum([len(p) for p in self.populations.values()])
+
+
+class Registry:
+    """All swarms of a tracker.
+
+    Args:
+        config: its bounds.
+        rng: draws who is given out.
+
+    Attributes:
+        counters: what became of announces.
+    """
+
+    def __init__(self, config: RegistryConfig, rng: Random) -> None:
+        self.counters = RegistryCounters()
+        self._config = config
+        self._rng = rng
+        self._slot_seconds = config.lifetime / LIFETIME_SLOTS
+        self._swarms: dict[bytes, _Swarm] = {}
+        self._held = 0
+        self._to_sweep: list[bytes] = []
+        self._round = 0
+        self._swept_until = float("-inf")
+
+    @property
+    def swarm_count(self) -> int:
+        """Swarms that are known, also those whose peers have all left but that were completed lately."""
+        return len(self._swarms)
+
+    @property
+    def peer_count(self) -> int:
+        """Peers that are held, all swarms together."""
+        return self._held
+
+    def announce(
+        self, infohash: bytes, address: bytes, event: int, numwant: int, now: float, *, seed: bool
+    ) -> Standing:
+        """Note what a peer says, and return how its swarm stands, with at most ``numwant`` others.
+
+        Args:
+            infohash: 20 bytes.
+            address: the peer's compact address; with port 0 it is answered and not kept.
+            event: one of `Event`.
+            numwant: how many peers to give, none when it has stopped.
+            now: seconds.
+            seed: whether it lacks nothing.
+        """
+        slot = int(now // self._slot_seconds)
+        swarm = self._swarms.get(infohash)
+        population = None if swarm is None else swarm.populations.get(len(address))
+        if population is not None and (gone := population.sweep(slot)):
+            self._expired(gone)
+        if event == _STOPPED:
+            if population is not None and population.drop(address):
+                self.counters.stopped += 1
+                self._held -= 1
+            standing = self._standing(swarm, b"")
+            self._forget_if_nothing_is_left(infohash)
+            return standing
+        if address.endswith(_NO_PORT):
+            self.counters.portless += 1
+        else:
+            swarm = swarm or self._new_swarm(infohash)
+            if swarm is not None:
+                population = self._keep(swarm, address, event, slot, seed=seed)
+        peers = b"" if population is None else population.draw(numwant, self._rng, without=address)
+        return self._standing(swarm, peers)
+
+    def draw(self, infohash: bytes, family: Family, numwant: int, now: float) -> bytes:
+        """At most ``numwant`` compact addresses of ``family``, drawn by lot and joined."""
+        self._sweep(infohash, now)
+        swarm = self._swarms.get(infohash)
+        population = None if swarm is None else swarm.populations.get(family.address_bytes)
+        return b"" if population is None else population.draw(numwant, self._rng)
+
+    def scrape(self, infohash: bytes, now: float) -> ScrapeCounts:
+        """The size of a swarm; zeros for one that is not known."""
+        self._sweep(infohash, now)
+        standing = self._standing(self._swarms.get(infohash), b"")
+        return ScrapeCounts(standing.seeders, standing.completed, standing.leechers)
+
+    def sweep(self, now: float) -> None:
+        """Forget peers whose time is over, a share of all swarms that fits the time since the last call."""
+        passed = now - self._swept_until
+        self._swept_until = now
+        if not self._to_sweep:
+            self._to_sweep = list(self._swarms)
+            self._round = len(self._to_sweep)
+        # Twice as fast as needed, so that everybody had a turn within each slot.
+        share = min(2 * passed / self._slot_seconds, 1.0)
+        for _ in range(min(int(share * self._round) + 1, len(self._to_sweep))):
+            self._sweep(self._to_sweep.pop(), now)
+
+    def _sweep(self, infohash: bytes, now: float) -> None:
+        swarm = self._swarms.get(infohash)
+        if swarm is None:
+            return
+        slot = int(now // self._slot_seconds)
+        for population in swarm.populations.values():
+            if gone := population.sweep(slot):
+                self._expired(gone)
+        if slot > swarm.heard + LIFETIME_SLOTS:
+            swarm.completed = 0
+        self._forget_if_nothing_is_left(infohash)
+
+    def _expired(self, gone: int) -> None:
+        self.counters.expired += gone
+        self._held -= gone
+
+    def _new_swarm(self, infohash: bytes) -> _Swarm | None:
+        if len(self._swarms) >= self._config.max_swarms or self._held >= self._config.max_peers:
+            self.counters.refused += 1
+            return None
+        swarm = self._swarms[infohash] = _Swarm()
+        return swarm
+
+    def _keep(self, swarm: _Swarm, address: bytes, event: int, slot: int, *, seed: bool) -> Population | None:
+        """Put a peer into its population, or leave it out where nobody can make room."""
+        counters, size = self.counters, len(address)
+        population = swarm.populations.get(size)
+        if population is None:
+            population = swarm.populations[size] = Population(size, slot)
+        if event == _COMPLETED and not population.is_seed(address):
+            swarm.completed += 1
+            counters.completed += 1
+        swarm.heard = slot
+        if not self._has_room(population) and address not in population:
+            if not len(population):
+                counters.refused += 1
+                return population
+            population.drop_any(self._rng)
+            counters.displaced += 1
+            self._held -= 1
+        if population.put(address, seed=seed, slot=slot, rng=self._rng):
+            counters.stored += 1
+            self._held += 1
+        else:
+            counters.refreshed += 1
+        return population
+
+    def _has_room(self, population: Population) -> bool:
+        return self._held < self._config.max_peers and len(population) < self._config.max_peers_per_swarm
+
+    def _standing(self, swarm: _Swarm | None, peers: bytes) -> Standing:
+        if swarm is None:
+            return Standing(0, 0, 0, peers)
+        seeders = swarm.seeds()
+        return Standing(seeders, len(swarm) - seeders, swarm.completed, peers)
+
+    def _forget_if_nothing_is_left(self, infohash: bytes) -> None:
+        swarm = self._swarms.get(infohash)
+        if swarm is not None and not swarm.completed and not len(swarm):
+            del self._swarms[infohash]
