@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,6 +13,7 @@ from crawler.wire.compact import Family, format_address, pack_address, unpack_ad
 from crawler.wire.ids import ID_BYTES, parse_infohash
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
     from types import TracebackType
 
     from crawler.wire.compact import Address
@@ -51,7 +53,7 @@ class SimpleTracker:
         self._host = host
         self._settings = settings or TrackerSettings()
         self._server: TrackerServer
-        self._nursery: Any
+        self._block: contextlib.AbstractAsyncContextManager[None]
 
     async def __aenter__(self) -> Self:
         self._server = TrackerServer(
@@ -64,22 +66,14 @@ class SimpleTracker:
             self.udp_port = self._server.udp[0][1]
         if self.http_port is not None:
             self.http_port = self._server.http[0][1]
-        self._nursery = trio.open_nursery()
-        nursery = await self._nursery.__aenter__()
-        await nursery.start(self._server.run)
-        self._scope = nursery.cancel_scope
+        self._block = _running(self._server)
+        await self._block.__aenter__()
         return self
 
-    async def __aexit__(
+    def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        self._scope.cancel()
-        # The block's own error is not the nursery's, which would wrap it; what cancels the block is.
-        ours = error is None or isinstance(error, Exception)
-        if ours:
-            await self._nursery.__aexit__(None, None, None)
-            return False
-        return bool(await self._nursery.__aexit__(kind, error, traceback))
+    ) -> Awaitable[bool | None]:
+        return self._block.__aexit__(kind, error, traceback)
 
     @property
     def udp_url(self) -> str:
@@ -131,6 +125,21 @@ class SimpleTracker:
         if port is None:
             raise ValueError("this carrier is switched off")
         return format_address(pack_address((self._host, port)))
+
+
+@contextlib.asynccontextmanager
+async def _running(server: TrackerServer) -> AsyncIterator[None]:
+    """Let the tracker answer beside a block, whose own error is not wrapped."""
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.run)
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - it is raised below, outside of the nursery
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 def _infohash(value: bytes | str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -15,6 +15,9 @@ from crawler.wire import tracker_http
 from crawler.wire.compact import pack_address
 from crawler.wire.tracker import AnnounceAnswer, AnnounceRequest, Event, ScrapeCounts, TrackerFailure
 from tests.tracker.raw_client import http_announce, http_get, udp_client
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 SWARM = bytes(range(200, 220))
 LEECHER = AnnounceRequest(SWARM, b"-XX0001-leecher-1234", 7001, left=9, event=Event.STARTED)
@@ -219,9 +222,9 @@ async def test_every_figure_has_a_metric() -> None:
 async def test_a_taken_port_is_told_in_one_line() -> None:
     """A port that is taken is refused with its address, whichever carrier it is, and nothing stays open."""
     async with SimpleTracker() as first:
-        for ports in ({"udp_port": first.udp_port}, {"http_port": first.http_port}):
+        for second in (SimpleTracker(first.udp_port), SimpleTracker(0, first.http_port)):
             with pytest.raises(ListenError, match=r"cannot listen on 127\.0\.0\.1:\d+ \((UDP|HTTP)\): Addr"):
-                async with SimpleTracker(**ports):
+                async with second:
                     pass
     again = SimpleTracker(first.udp_port, first.http_port)
     async with again:
@@ -243,8 +246,7 @@ async def test_the_blocks_own_error_comes_out_as_it_is() -> None:
     assert scope.cancelled_caught
 
 
-@pytest.mark.usefixtures("autojump_clock")
-async def test_silent_peers_are_swept() -> None:
+async def test_silent_peers_are_swept(autojump_clock: MockClock) -> None:
     """A peer that is not heard of goes by itself, without anybody asking for its swarm."""
     settings = TrackerSettings(registry=RegistryConfig(lifetime=100))
     async with SimpleTracker(http_port=None, settings=settings) as tracker:
@@ -253,4 +255,5 @@ async def test_silent_peers_are_swept() -> None:
         await trio.sleep(99)
         assert tracker.swarm_count() == 1
         await trio.sleep(20)
+        assert autojump_clock.current_time() >= 119
         assert (tracker.swarm_count(), registry.counters.expired) == (0, 1)
