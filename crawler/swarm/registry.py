@@ -25,7 +25,7 @@ _NO_PORT: Final = bytes(_PORT_BYTES)
 
 
 @attrs.frozen
-class RegistryConfig:
+class RegistryBounds:
     """How much a tracker remembers, and for how long."""
 
     lifetime: float = setting(
@@ -110,7 +110,7 @@ class Registry:
         counters: what became of announces.
     """
 
-    def __init__(self, config: RegistryConfig, rng: Random) -> None:
+    def __init__(self, config: RegistryBounds, rng: Random) -> None:
         self.counters = RegistryCounters()
         self._config = config
         self._rng = rng

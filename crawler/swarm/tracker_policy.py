@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen
-class TrackerConfig:
+class TrackerPolicy:
     """How clients are answered."""
 
     interval: int = setting(

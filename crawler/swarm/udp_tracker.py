@@ -17,7 +17,7 @@ from crawler.wire.tracker import TrackerRequestError
 if TYPE_CHECKING:
     from crawler.swarm.connection_ids import ConnectionIds
     from crawler.swarm.registry import Registry
-    from crawler.swarm.tracker_policy import Doorman, TrackerConfig
+    from crawler.swarm.tracker_policy import Doorman, TrackerPolicy
 
 LONGEST_REPLY: Final = 1400
 """Bytes that go through nearly every path in one piece."""
@@ -40,7 +40,7 @@ class UdpTracker:
     """
 
     def __init__(
-        self, registry: Registry, config: TrackerConfig, doorman: Doorman, ids: ConnectionIds
+        self, registry: Registry, config: TrackerPolicy, doorman: Doorman, ids: ConnectionIds
     ) -> None:
         self.counters = TrackerCounters()
         self._registry = registry

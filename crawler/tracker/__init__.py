@@ -10,17 +10,17 @@ Everything runs under Trio. The daemon knows nothing of this package.
 from __future__ import annotations
 
 from crawler.net.http import ExtraMissingError
-from crawler.swarm.registry import RegistryConfig
-from crawler.swarm.tracker_policy import TrackerConfig
+from crawler.swarm.registry import RegistryBounds
+from crawler.swarm.tracker_policy import TrackerPolicy
 from crawler.tracker.server import ListenError, TrackerServer, TrackerSettings
 from crawler.tracker.simple import SimpleTracker
 
 __all__ = [
     "ExtraMissingError",
     "ListenError",
-    "RegistryConfig",
+    "RegistryBounds",
     "SimpleTracker",
-    "TrackerConfig",
+    "TrackerPolicy",
     "TrackerServer",
     "TrackerSettings",
 ]

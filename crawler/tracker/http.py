@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from crawler.net.http import Message
     from crawler.swarm.registry import Registry
-    from crawler.swarm.tracker_policy import Doorman, TrackerConfig
+    from crawler.swarm.tracker_policy import Doorman, TrackerPolicy
 
 _BENCODED: Final = b"text/plain"
 _JSON: Final = b"application/json"
@@ -59,7 +59,7 @@ class HttpTracker:
     def __init__(
         self,
         registry: Registry,
-        config: TrackerConfig,
+        config: TrackerPolicy,
         doorman: Doorman,
         *,
         trusted_proxies: frozenset[bytes] = frozenset(),

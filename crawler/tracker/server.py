@@ -15,8 +15,8 @@ from crawler.net.datagrams import DatagramServer
 from crawler.net.http import ExtraMissingError, HttpConfig, HttpServer
 from crawler.net.limits import KeyedBuckets
 from crawler.swarm.connection_ids import ConnectionIds
-from crawler.swarm.registry import Registry, RegistryConfig
-from crawler.swarm.tracker_policy import Doorman, TrackerConfig
+from crawler.swarm.registry import Registry, RegistryBounds
+from crawler.swarm.tracker_policy import Doorman, TrackerPolicy
 from crawler.swarm.udp_tracker import UdpTracker
 from crawler.tracker.figures import TABLE
 from crawler.tracker.http import HttpTracker
@@ -48,8 +48,8 @@ class TrackerSettings:
         allowed: the only infohashes that are served; None for all.
     """
 
-    tracker: TrackerConfig = attrs.field(factory=TrackerConfig)
-    registry: RegistryConfig = attrs.field(factory=RegistryConfig)
+    tracker: TrackerPolicy = attrs.field(factory=TrackerPolicy)
+    registry: RegistryBounds = attrs.field(factory=RegistryBounds)
     http: HttpConfig = attrs.field(factory=lambda: HttpConfig(max_connections=1000))
     trusted_proxies: frozenset[bytes] = frozenset()
     allowed: AbstractSet[bytes] | None = None

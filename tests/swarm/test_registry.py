@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler.swarm.population import LIFETIME_SLOTS, Population
-from crawler.swarm.registry import Registry, RegistryConfig
+from crawler.swarm.registry import Registry, RegistryBounds
 from crawler.wire.compact import Family, split_peers
 from crawler.wire.tracker import Event, ScrapeCounts
 
@@ -27,7 +27,7 @@ def address(number: int, size: int = 6) -> bytes:
 
 
 def registry(**bounds: int) -> Registry:
-    return Registry(RegistryConfig(lifetime=LIFETIME, **bounds), random.Random(1))
+    return Registry(RegistryBounds(lifetime=LIFETIME, **bounds), random.Random(1))
 
 
 def join(
@@ -195,7 +195,7 @@ STEPS = st.lists(
 @settings(max_examples=300, deadline=None)
 def test_it_behaves_as_a_plain_model(steps: list[tuple[int, Event, bool, float]], seed: int) -> None:
     """Whatever comes in whatever order, members, counts and draws are those of a dict of peers."""
-    tracker = Registry(RegistryConfig(lifetime=LIFETIME), random.Random(seed))
+    tracker = Registry(RegistryBounds(lifetime=LIFETIME), random.Random(seed))
     model: dict[bytes, tuple[int, bool]] = {}
     now = 0.0
     for number, event, is_seed, pause in steps:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler.swarm.connection_ids import LIFETIME, ConnectionIds
-from crawler.swarm.registry import Registry, RegistryConfig
-from crawler.swarm.tracker_policy import Doorman, TrackerConfig
+from crawler.swarm.registry import Registry, RegistryBounds
+from crawler.swarm.tracker_policy import Doorman, TrackerPolicy
 from crawler.swarm.udp_tracker import LONGEST_REPLY, UdpTracker
 from crawler.wire import tracker_udp as wire
 from crawler.wire.compact import Family, pack_address
@@ -32,8 +32,8 @@ def tracker(
     max_numwant: int = 200,
 ) -> UdpTracker:
     rng = random.Random(5)
-    config = TrackerConfig(interval=900, max_numwant=max_numwant)
-    return UdpTracker(Registry(RegistryConfig(), rng), config, Doorman(hold, allowed), ConnectionIds(rng))
+    config = TrackerPolicy(interval=900, max_numwant=max_numwant)
+    return UdpTracker(Registry(RegistryBounds(), rng), config, Doorman(hold, allowed), ConnectionIds(rng))
 
 
 def connected(server: UdpTracker, source: bytes, now: float = 0.0) -> bytes:

@@ -9,8 +9,8 @@ import attrs
 import pytest
 import trio
 
-from crawler.swarm.registry import RegistryConfig
-from crawler.tracker import ListenError, SimpleTracker, TrackerConfig, TrackerSettings
+from crawler.swarm.registry import RegistryBounds
+from crawler.tracker import ListenError, SimpleTracker, TrackerPolicy, TrackerSettings
 from crawler.wire import tracker_http
 from crawler.wire.compact import pack_address
 from crawler.wire.tracker import AnnounceAnswer, AnnounceRequest, Event, ScrapeCounts, TrackerFailure
@@ -158,7 +158,7 @@ async def test_a_trusted_proxy_is_believed_about_its_client() -> None:
 
 async def test_too_many_requests_are_told_when_to_come_back() -> None:
     """Past its rate an IP is refused over HTTP with BEP 31's `retry in`, while another IP is served."""
-    settings = TrackerSettings(tracker=TrackerConfig(ip_rate=0.001, ip_burst=2))
+    settings = TrackerSettings(tracker=TrackerPolicy(ip_rate=0.001, ip_burst=2))
     async with SimpleTracker(udp_port=None, settings=settings) as tracker:
         answers = [await http_announce("127.0.0.1", tracker.http_port, LEECHER) for _ in range(3)]
         other = await http_announce("127.0.0.1", tracker.http_port, SEED, source="127.0.0.9")
@@ -248,7 +248,7 @@ async def test_the_blocks_own_error_comes_out_as_it_is() -> None:
 
 async def test_silent_peers_are_swept(autojump_clock: MockClock) -> None:
     """A peer that is not heard of goes by itself, without anybody asking for its swarm."""
-    settings = TrackerSettings(registry=RegistryConfig(lifetime=100))
+    settings = TrackerSettings(registry=RegistryBounds(lifetime=100))
     async with SimpleTracker(http_port=None, settings=settings) as tracker:
         registry = tracker._server.registry
         registry.announce(SWARM, pack_address(("9.9.9.9", 9)), 2, 0, trio.current_time(), seed=False)
