@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sinks.lines import files_of, numbers_at, numbers_in
+from tests.sinks.lines import files_of, numbers_at
+from tests.torture.faults import ERRORS, KILLS, LONGEST_STANDSTILL, SLOWEST_RESTART, fail, kill_at
 from tests.torture.kill import ROOT
 
 if TYPE_CHECKING:
@@ -51,23 +52,36 @@ def check_all_is_there(done: subprocess.CompletedProcess[str], path: Path, lines
     assert set(numbers_at(path)) == set(told)
 
 
-@pytest.mark.skipif(
+straced = pytest.mark.skipif(
     shutil.which("strace") is None or not can("strace", "-qq", "-o", "/dev/null", "true"),
     reason="strace is not installed, or may not trace here",
 )
+
+
+@straced
+@pytest.mark.parametrize("number", [1, 2, 13, 50])
+@pytest.mark.parametrize("name", ERRORS)
+def test_an_error_at_a_call(tmp_path: Path, name: str, number: int) -> None:
+    """The n-th sync or write fails: nothing is lost, it goes on, and counts it; make torture tries all n."""
+    outcome = fail(tmp_path / "out.jsonl", name, number, retry=0.05)
+
+    assert (outcome.lost, outcome.twice) == (0, 0)
+    assert outcome.failures >= 1
+    assert outcome.alarms == (outcome.failures if name.startswith("EIO") else 0)
+    assert outcome.standstill < LONGEST_STANDSTILL
+
+
+@straced
 @pytest.mark.parametrize(
     ("injected", "event"),
     [
-        ("fdatasync:error=EIO:when=1", "sink.disk_failed"),
-        ("fdatasync:error=EIO:when=3", "sink.disk_failed"),
         ("fdatasync:error=EIO:when=2..4", "sink.disk_failed"),
-        ("write:error=ENOSPC:when=3", "sink.write_failed"),
         ("write:error=EDQUOT:when=2..5", "sink.write_failed"),
         ("write:error=EIO:when=4", "sink.disk_failed"),
     ],
 )
 def test_errors_that_strace_injects(tmp_path: Path, injected: str, event: str) -> None:
-    """The kernel's answer is replaced at the n-th call: nothing is lost, it goes on, and says so."""
+    """Other errors, and several in a row: nothing is lost, it goes on, and says so."""
     path = tmp_path / "out.jsonl"
     call = injected.partition(":")[0]
     traced = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(path), "-e", f"trace={call}"]
@@ -77,21 +91,16 @@ def test_errors_that_strace_injects(tmp_path: Path, injected: str, event: str) -
     assert event in done.stderr
 
 
-@pytest.mark.skipif(
-    shutil.which("strace") is None or not can("strace", "-qq", "-o", "/dev/null", "true"),
-    reason="strace is not installed, or may not trace here",
-)
-@pytest.mark.parametrize("call", ["write", "fdatasync"])
-def test_a_kill_at_a_call(tmp_path: Path, call: str) -> None:
-    """Killed on entering its third write or sync, the process has acknowledged nothing that is not there."""
-    path = tmp_path / "out.jsonl"
-    traced = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(path), "-e", f"trace={call}"]
-    done = run_writer(path, *traced, "-e", f"inject={call}:signal=KILL:when=3")
-    assert done.returncode != 0
-    told = {int(number) for number in done.stdout.split()[1:]}
-    assert 0 < len(told) < LINES
-    data = path.read_bytes()
-    assert told <= set(numbers_in(data[: data.rfind(b"\n") + 1]))
+@straced
+@pytest.mark.parametrize("number", [1, 40])
+@pytest.mark.parametrize("name", KILLS)
+def test_a_kill_at_a_call(tmp_path: Path, name: str, number: int) -> None:
+    """Killed on entering a call, it has acknowledged nothing that is not there; the next start is clean."""
+    outcome = kill_at(tmp_path / "out.jsonl", name, number)
+
+    assert outcome.lost == 0
+    assert 10 * (number - 1) < outcome.acknowledged <= 10 * (number + 1)
+    assert outcome.restart < SLOWEST_RESTART
 
 
 def test_a_limit_on_the_size_of_files(tmp_path: Path) -> None:
