@@ -49,9 +49,11 @@ bench: $(VENV)/.dev  ## measure the daemon beside libtorrent, in one run
 	for script in "$${found[@]}"; do echo "== $$script"; $(PY) "$$script"; done
 
 .PHONY: torture
-torture: $(VENV)/.dev  ## kill a writer 200 times (KILLS=n), a daemon a fifth as often; hold their files to what they promised
+torture: $(VENV)/.dev  ## kill a writer 200 times (KILLS=n), a daemon a fifth as often; fail their disk, rotate; hold files to promises
 	$(PY) -m tests.torture.kill --kills $(KILLS)
 	$(PY) -m tests.torture.kill_daemon --kills $$(( ($(KILLS) + 4) / 5 ))
+	$(PY) -m tests.torture.faults --kills $(KILLS)
+	$(PY) -m tests.torture.rotate
 
 .PHONY: lock
 lock: $(VENV)/.dev  ## write the lock files anew from pyproject.toml (UPGRADE=1: newest versions)
