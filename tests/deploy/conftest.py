@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -49,12 +50,14 @@ class Crawl:
         torrents: what there was to be found.
         directory: where it ran: its working directory, with ``peers.jsonl`` and ``state`` in it.
         trace: every system call of the process, as strace writes them; None where it may not trace.
+        metrics: what it told at /metrics when everything was found.
         log: the end of its log, for messages.
     """
 
     torrents: list[NastyTorrent]
     directory: Path
     trace: list[str] | None
+    metrics: str
     exit: Exit
     log: str
 
@@ -91,6 +94,7 @@ def crawl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crawl]:
     before = ("strace", "-D", "-f", "-s", "200", "-o", str(trace)) if traces else ()
     extra = ["--allow-private", "--metadata", "--state", str(directory / "state")]
     extra += ["--config", str(base / "settings.toml"), "--duration", str(SECONDS)]
+    extra += ["--http", "127.0.0.1:0"]
     with NastyPeers(network, torrents) as peers, open_network(network, torrents, peers.port) as nodes:
         bootstrap = [node.text for node in nodes.nodes[:3]]
         listen = f"{network}.100.1"
@@ -104,10 +108,21 @@ def crawl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crawl]:
                 ).read_bytes().count(b'{"type":"metadata"') >= len(torrents)
 
             wait_for(lambda: is_complete() or not daemon.running(), SECONDS - 5, every=0.2)
+            metrics = _metrics_of(daemon)
             ended = daemon.terminate()
             wait_for(lambda: not traces or bool(_ENDED.search(_end_of(trace))), 20)
             lines = trace.read_text("utf-8", "replace").splitlines() if traces else None
-            yield Crawl(torrents, directory, lines, ended, daemon.log_tail())
+            yield Crawl(torrents, directory, lines, metrics, ended, daemon.log_tail())
+
+
+def _metrics_of(daemon: DaemonProcess) -> str:
+    [url] = [event["url"] for event in daemon.events if event.get("event") == "http.listening"]
+    assert url.startswith("http://127.0.0.1:")
+    with urllib.request.urlopen(  # noqa: S310 - it is on loopback
+        f"{url.rstrip('/')}/metrics", timeout=30
+    ) as answer:
+        text: str = answer.read().decode("utf-8")
+    return text
 
 
 def _end_of(path: Path) -> str:
