@@ -2,7 +2,8 @@
 
 Run by ``make bench``. A pool of honest peers on loopback, in a process and on a core of its own, has
 thousands of torrents (fetch_pool.py). Each contender, in a process of its own on another core, is told every
-infohash and its peer, fetches and verifies all the metadata, and writes a line of JSON for each (fetch_contenders.py):
+infohash and its peer, fetches and verifies all the metadata, and writes a line of JSON for each
+(fetch_contenders.py):
 
 - the daemon's fetch as a user has it: policy, peer wire, verification, record, file with syncs;
 - libtorrent: added by infohash, metadata awaited, torrent removed; everything else it could do is switched

@@ -160,6 +160,8 @@ class Pool:
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Whoever hung up on us gets a reset back, so that his port is free at once: thousands would wait.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._guests[sock.fileno()] = Guest(sock)
         self._poll.register(sock, select.EPOLLIN)
 
