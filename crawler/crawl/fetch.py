@@ -246,7 +246,7 @@ def _never() -> bool:
 def _make_record(
     at: float, found: VerifiedMetadata, peer: bytes, sections: FetchSections
 ) -> tuple[Metainfo, MetadataFound]:
-    said = metainfo.parse(found.info, sections.metainfo)
+    said = metainfo.parse(found.info, sections.metainfo, sha1=found.sha1)
     return said, metadata_found(at, found.infohash, said, peer, max_line=sections.fetch.max_line)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from crawler.net.tcp import LinkError, converse, dial
+from crawler.net.tcp import LinkError, converse, converse_until_late, dial
 from crawler.settings import setting
 from crawler.swarm.assembly import MemoryBudget, OverBudgetError
 from crawler.swarm.connection import ConnectionConfig, PeerConnection, PeerFault
@@ -143,48 +143,53 @@ class PeerClient:
         switch_to: bytes | None,
         pex: PexInbox | None,
     ) -> VerifiedMetadata:
-        with await self._dial(address) as link:
-            self.counters.open += 1
-            connection = PeerConnection(
-                self._peer_id(),
-                infohash,
-                now=trio.current_time(),
-                switch_to=switch_to,
-                client=self._client,
-                dht_port=self._dht_port,
-                config=self._connection,
-            )
-            fetch = MetadataFetch(
-                connection, self.budget, infohashes=infohashes, pex=pex, config=self._metadata
-            )
-            try:
-                await converse(link, fetch)
-            except LinkError as error:
-                stage = "" if connection.established else "_in_handshake"
-                raise FetchError(error.reason + stage, blame=error.blame) from None
-            except PeerFault as fault:
-                raise FetchError(fault.reason) from None
-            except OverBudgetError:
-                raise FetchError("over_budget", blame=False) from None
-            else:
-                assert fetch.result is not None  # noqa: S101 - what a finished fetch has
-                return fetch.result
-            finally:
-                fetch.close()
-                self.counters.open -= 1
-
-    async def _dial(self, address: bytes) -> Link:
         if not self._may_dial(address):
             raise FetchError("forbidden_address", blame=False)
         self.counters.dialled += 1
-        with trio.move_on_after(self._peers.dial_timeout):
-            try:
+        link: Link | None = None
+        fetch: MetadataFetch | None = None
+        try:
+            # One scope for the dialling and what follows, since nearly all is said and done within it.
+            with trio.CancelScope(deadline=trio.current_time() + self._peers.dial_timeout) as patience:
                 link = await dial(address)
-            except LinkError as error:
-                raise FetchError(error.reason, blame=error.blame) from None
-            self.counters.connected += 1
-            return link
-        raise FetchError("dial_timeout")
+                self.counters.connected += 1
+                self.counters.open += 1
+                fetch = self._begin(infohash, infohashes, switch_to, pex)
+                await converse_until_late(link, fetch, patience)
+            if patience.cancelled_caught:
+                if link is None or fetch is None:
+                    raise FetchError("dial_timeout")
+                fetch.handle_timer(trio.current_time())
+                await converse(link, fetch)
+        except LinkError as error:
+            stage = "_in_handshake" if fetch is not None and not fetch.established else ""
+            raise FetchError(error.reason + stage, blame=error.blame) from None
+        except PeerFault as fault:
+            raise FetchError(fault.reason) from None
+        except OverBudgetError:
+            raise FetchError("over_budget", blame=False) from None
+        finally:
+            if link is not None:
+                link.close()
+                self.counters.open -= 1
+            if fetch is not None:
+                fetch.close()
+        assert fetch is not None and fetch.result is not None  # noqa: S101, PT018 - a finished fetch has it
+        return fetch.result
+
+    def _begin(
+        self, infohash: bytes, infohashes: Sequence[bytes], switch_to: bytes | None, pex: PexInbox | None
+    ) -> MetadataFetch:
+        connection = PeerConnection(
+            self._peer_id(),
+            infohash,
+            now=trio.current_time(),
+            switch_to=switch_to,
+            client=self._client,
+            dht_port=self._dht_port,
+            config=self._connection,
+        )
+        return MetadataFetch(connection, self.budget, infohashes=infohashes, pex=pex, config=self._metadata)
 
     def _may_dial(self, address: bytes) -> bool:
         port = int.from_bytes(address[-2:], "big")

@@ -136,19 +136,30 @@ async def converse(link: Link, machine: Machine) -> None:
     while not machine.finished:
         # One scope for many waits, its deadline moved along: a scope each would double the cost of a wait.
         with trio.CancelScope() as patience:
-            await _converse_until_late(link, machine, patience)
+            await converse_until_late(link, machine, patience)
         if patience.cancelled_caught:
             machine.handle_timer(trio.current_time())
 
 
-async def _converse_until_late(link: Link, machine: Machine, patience: trio.CancelScope) -> None:
+async def converse_until_late(link: Link, machine: Machine, patience: trio.CancelScope) -> None:
+    """Do the same, within ``patience``, until its deadline, which is moved to the machine's next timer.
+
+    It is moved only to be earlier, since moving it costs more than being woken in vain now and then: when it
+    has struck, let the machine handle its timers and go on with :func:`converse`.
+
+    Raises:
+        LinkError: the other side is gone.
+        PeerFault: the machine has enough of it.
+    """
     now = trio.current_time()
     while not machine.finished:
         while data := link.unsent or machine.data_to_send(now):
             link.send_some(data)
             if link.unsent:
                 break
-        patience.deadline = machine.next_timer()
+        due = machine.next_timer()
+        if due < patience.deadline:  # noqa: PLR1730 - min() would set it each time, which is dear
+            patience.deadline = due
         if link.unsent:
             await link.wait_writable()
             now = trio.current_time()

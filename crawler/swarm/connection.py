@@ -26,6 +26,7 @@ from crawler.wire.peer import FrameReader, Handshake, Message, Skipped, WireErro
 
 OUR_EXTENSIONS: Final = {extensions.UT_METADATA: 1, extensions.UT_PEX: 2}
 """The ids under which we want to receive extended messages; peers use these, we use theirs."""
+_HAVE_NONE: Final = peer.encode(peer.HaveNone())
 _NAMES: Final = {number: name for name, number in OUR_EXTENSIONS.items()}
 
 
@@ -306,7 +307,7 @@ class PeerConnection:
         if theirs.extensions:
             self._write(_introduction(self.metadata_size, self._client))
         if theirs.fast:
-            self.send(peer.HaveNone())
+            self._write(_HAVE_NONE)
         if theirs.dht and self._dht_port is not None:
             self.send(peer.Port(self._dht_port))
 

@@ -8,6 +8,7 @@ Only bytes whose hash is right ever leave here.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -69,10 +70,12 @@ class VerifiedMetadata:
     Attributes:
         infohash: the 20 bytes it was asked for by.
         info: the exact bytes.
+        sha1: their SHA-1, where it was worked out.
     """
 
     infohash: bytes
     info: bytes
+    sha1: bytes | None = attrs.field(default=None, eq=False, repr=False)
 
 
 class MetadataFetch:
@@ -123,6 +126,11 @@ class MetadataFetch:
     def finished(self) -> bool:
         """Whether the verified metadata is there."""
         return self.result is not None
+
+    @property
+    def established(self) -> bool:
+        """Whether both handshakes are complete."""
+        return self._connection.established
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Take bytes that arrived, and go as far as they allow; then see ``result`` and ``data_to_send``.
@@ -252,6 +260,7 @@ class MetadataFetch:
     def _finish(self, assembly: MetadataAssembly) -> None:
         info = assembly.join()
         assembly.release()
-        if not verify_any(self._infohashes, info):
+        sha1 = hashlib.sha1(info).digest()  # noqa: S324 - BEP 3's choice
+        if sha1 not in self._infohashes and not verify_any(self._infohashes, info):
             raise PeerFault("wrong_hash")
-        self.result = VerifiedMetadata(self._infohash, info)
+        self.result = VerifiedMetadata(self._infohash, info, sha1)

@@ -108,8 +108,9 @@ def _list_usual(entry: dict[bytes, object], found: FileList) -> bool:
     path, size = entry[b"path"], entry[b"length"]
     if type(path) is not list or type(size) is not int or not 0 < len(path) <= MAX_PATH_ELEMENTS:
         return False
-    if b"" in path or any(type(element) is not bytes for element in path):
-        return False
+    for element in path:
+        if type(element) is not bytes or not element:
+            return False
     found.add(tuple(path), size)
     return True
 

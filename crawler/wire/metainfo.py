@@ -140,8 +140,13 @@ class _Raw:
         return better if better and is_utf8(better) else self.strings.get(b"name", b"")
 
 
-def parse(info: bytes, limits: MetainfoLimits = _DEFAULT_LIMITS) -> Metainfo:
+def parse(info: bytes, limits: MetainfoLimits = _DEFAULT_LIMITS, *, sha1: bytes | None = None) -> Metainfo:
     """Return what the info dict ``info`` says.
+
+    Args:
+        info: the exact bytes.
+        limits: how much is read and kept.
+        sha1: the SHA-1 of ``info``, where the caller knows it already.
 
     Raises:
         MetainfoError: ``too_large``, ``not_bencode``, ``too_deep``, ``too_many_tokens``, ``bad_size``,
@@ -171,7 +176,7 @@ def parse(info: bytes, limits: MetainfoLimits = _DEFAULT_LIMITS) -> Metainfo:
         files_truncated=listed.count > len(listed.files),
         private=raw.numbers.get(b"private") == 1,
         meta_version=_V2 if raw.has_v2 else 1,
-        infohash_v1=hashlib.sha1(info).digest() if raw.has_v1 else None,  # noqa: S324 - BEP 3's choice
+        infohash_v1=(sha1 or hashlib.sha1(info).digest()) if raw.has_v1 else None,  # noqa: S324 - BEP 3
         infohash_v2=hashlib.sha256(info).digest() if raw.has_v2 else None,
         faults=tuple(sorted(faults)),
     )

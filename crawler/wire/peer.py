@@ -9,6 +9,7 @@ peer that announces a message of a megabyte costs us no megabyte.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Any, Final
 
 import attrs
@@ -24,6 +25,7 @@ MAX_KEPT: Final = 17 * 1024
 """Longest message worth buffering for metadata: a 16 KiB piece and its dict (BEP 9)."""
 
 _PREFIX_BYTES: Final = 4
+_EXTENDED_HEAD: Final = struct.Struct(">IBB")
 _HEADER_BYTES: Final = 5
 
 _EXTENSION_PROTOCOL: Final = (5, 0x10)
@@ -54,16 +56,18 @@ class Handshake:
 
 def encode_handshake(handshake: Handshake) -> bytes:
     """Return the 68 bytes of ``handshake``."""
+    head = _opening(handshake.extensions, handshake.dht, handshake.fast, handshake.v2)
+    return head + handshake.infohash + handshake.peer_id
+
+
+@lru_cache(maxsize=16)
+def _opening(*flags: bool) -> bytes:
+    """Return what comes before the infohash, with these of the reserved bits set."""
     reserved = bytearray(8)
-    for on, (index, bit) in (
-        (handshake.extensions, _EXTENSION_PROTOCOL),
-        (handshake.dht, _DHT),
-        (handshake.fast, _FAST),
-        (handshake.v2, _V2),
-    ):
+    for on, (index, bit) in zip(flags, (_EXTENSION_PROTOCOL, _DHT, _FAST, _V2), strict=True):
         if on:
             reserved[index] |= bit
-    return PROTOCOL + reserved + handshake.infohash + handshake.peer_id
+    return PROTOCOL + reserved
 
 
 def decode_handshake(data: bytes) -> Handshake | None:
@@ -83,11 +87,18 @@ def decode_handshake(data: bytes) -> Handshake | None:
     if len(data) < INFO_HASH_END:
         return None
     reserved = data[len(PROTOCOL) : len(PROTOCOL) + 8]
+    extensions, dht, fast, v2 = _flags(reserved)
+    peer_id = data[INFO_HASH_END:HANDSHAKE_BYTES] if len(data) >= HANDSHAKE_BYTES else b""
+    return Handshake(data[INFO_HASH_END - 20 : INFO_HASH_END], peer_id, extensions, fast, dht, v2)
+
+
+@lru_cache(maxsize=256)
+def _flags(reserved: bytes) -> tuple[bool, bool, bool, bool]:
+    """Return the bits that we know, in the order of `_opening`; peers have a few dozen values of all."""
     extensions, dht, fast, v2 = (
         bool(reserved[index] & bit) for index, bit in (_EXTENSION_PROTOCOL, _DHT, _FAST, _V2)
     )
-    peer_id = data[INFO_HASH_END:HANDSHAKE_BYTES] if len(data) >= HANDSHAKE_BYTES else b""
-    return Handshake(data[INFO_HASH_END - 20 : INFO_HASH_END], peer_id, extensions, fast, dht, v2)
+    return extensions, dht, fast, v2
 
 
 @attrs.frozen
@@ -297,6 +308,7 @@ _LAYOUTS: Final[dict[int, _Layout]] = {
     22: _Layout(Hashes, struct.Struct(">32sIIII"), unit=32),
     23: _Layout(HashReject, struct.Struct(">32sIIII")),
 }
+_EXTENDED: Final = 20
 _IDS: Final = {layout.kind: number for number, layout in _LAYOUTS.items()}
 
 FAST_KINDS: Final = (Suggest, HaveAll, HaveNone, Reject, AllowedFast)
@@ -308,6 +320,8 @@ KEEP_ALIVE: Final = bytes(_PREFIX_BYTES)
 
 def encode(message: Message) -> bytes:
     """Return the whole frame of ``message``: length prefix, id, payload."""
+    if type(message) is Extended:
+        return _EXTENDED_HEAD.pack(len(message.payload) + 2, _EXTENDED, message.id) + message.payload
     number = _IDS[type(message)]
     layout = _LAYOUTS[number]
     values = [getattr(message, name) for name in layout.names]
@@ -403,9 +417,17 @@ class FrameReader:
             raise WireError("message_too_large")
         if len(buffer) < _PREFIX_BYTES + length:
             return None
-        payload = bytes(buffer[_HEADER_BYTES : _PREFIX_BYTES + length])
+        if number == _EXTENDED:
+            # Half of all messages, and the long ones: cut out in one go.
+            found: Message = Extended(buffer[_HEADER_BYTES], self._cut(_HEADER_BYTES + 1, length))
+        else:
+            found = decode(number, self._cut(_HEADER_BYTES, length))
         del buffer[: _PREFIX_BYTES + length]
-        return decode(number, payload)
+        return found
+
+    def _cut(self, start: int, length: int) -> bytes:
+        with memoryview(self._buffer) as whole:
+            return bytes(whole[start : _PREFIX_BYTES + length])
 
     def _drop(self, count: int) -> None:
         here = min(count, len(self._buffer))
