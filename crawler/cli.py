@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 FINE, CRASHED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
-_ABOUT = """Crawl the BitTorrent Mainline DHT: write every infohash and peer found as a line of JSON.
+_ABOUT = """Crawl the BitTorrent Mainline DHT.
+
+Writes every infohash and peer that it finds as a line of JSON.
 
 A long-running, polite node: it answers others, asks no node again before its
 time, and stays within --max-rate, whose default is safe behind a home router.
@@ -38,13 +40,14 @@ _EPILOGUE = """Examples:
   dht-crawler --out peers.jsonl                  crawl until stopped
   dht-crawler --out - --no-peers | jq .infohash  infohashes to another program
   dht-crawler --out peers.jsonl --state state    next time, go on from here
-  dht-crawler --out all.jsonl --metadata         names and files too, by dialling peers
+  dht-crawler --out all.jsonl --metadata         names and files too
   dht-crawler --listen 0.0.0.0:6881              IPv4 only
+  dht-crawler --http 127.0.0.1:9100              with figures for Prometheus
   dht-crawler config > my.toml                   settings to edit for --config
   dht-crawler simulate --help                    a network to try things on
 
 Settings: a flag beats DHT_CRAWLER_<SECTION>_<KEY> in the environment, which
-beats --config FILE, which beats the default. The config command shows them all.
+beats --config FILE, which beats the default; the config command shows them.
 
 Exit codes:
   0  done
@@ -113,7 +116,7 @@ class Flags:
     ] = False
     http: Annotated[
         str | None,
-        _flag(_LOG, "ADDR:PORT", "serve /metrics, /healthz, /readyz and /status here (127.0.0.1:9100)"),
+        _flag(_LOG, "ADDR:PORT", "serve /metrics, /healthz, /readyz and /status here (off)"),
     ] = None
     log_level: Annotated[
         str | None, _flag(_LOG, "LEVEL", "debug, info, warning, error or critical (info)")

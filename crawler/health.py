@@ -31,12 +31,22 @@ def health(
     *,
     http: Annotated[
         str | None,
-        Parameter(help=f"ask the daemon's --http ADDR:PORT; else where its state or {_LISTEN} says"),
+        Parameter(
+            metavar="ADDR:PORT",
+            help=f"ask the daemon's --http ADDR:PORT; else where its state or {_LISTEN} says",
+            show_default=False,
+        ),
     ] = None,
     ready: Annotated[
-        bool, Parameter(help="ask whether it is ready too, not only alive", negative=())
+        bool,
+        Parameter(
+            metavar="", help="ask whether it is ready too, not only alive", negative=(), show_default=False
+        ),
     ] = False,
-    state: Annotated[Path | None, Parameter(help=f"the daemon's --state; else from {_DIRECTORY}")] = None,
+    state: Annotated[
+        Path | None,
+        Parameter(metavar="DIR", help=f"the daemon's --state; else from {_DIRECTORY}", show_default=False),
+    ] = None,
 ) -> int:
     """Exit with 0 when the daemon is alive (or ready), else with 1 and a line that says why."""
     directory = state or Path(os.environ.get(_DIRECTORY, ""))

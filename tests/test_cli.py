@@ -60,7 +60,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     for word in [*config.FLAGS, "--config", "--version", "simulate", "config", "health", "Examples:"]:
         assert re.search(rf"(?m)^.*{re.escape(word)}\b" if word[-1] != ":" else word, text), word
     assert re.search(r"0  done\n  1  a fault.*\n  2  bad input", text)
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= 79
     assert not re.search(r"[^\x20-\x7e\n]", text), "no frames, no colours"
     assert "object at" not in text
 
