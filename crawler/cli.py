@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 from crawler import __version__
 from crawler.cli_help import PlainHelp
-from crawler.commands.manual import MANUALS
+from crawler.commands.manual import MANUALS, TRACKER
 from crawler.config_sources import ConfigError
 
 if TYPE_CHECKING:
@@ -165,6 +165,12 @@ for _name, _manual in MANUALS.items():
         help=_manual.about,
         help_epilogue=_manual.epilogue,
     )
+application.command(
+    "crawler.commands.tracker:tracker",
+    name="tracker",
+    help=TRACKER.about,
+    help_epilogue=TRACKER.epilogue,
+)
 application.command(
     "crawler.simnet.command:simulate",
     name="simulate",

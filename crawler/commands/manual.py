@@ -96,3 +96,29 @@ Exit codes:
 """,
     ),
 }
+TRACKER: Final = Manual(
+    """Run a BitTorrent tracker.
+
+Clients announce to it over UDP (BEP 15) and HTTP (BEP 3), IPv4 and IPv6, and
+learn of each other. Who announces is whoever the packets come from, whatever
+they say. All is kept in memory, within bounds, and begins anew at each start.
+Without --udp and --http it is asked at 0.0.0.0:6969, both ways; with either,
+only there. Stop it with Ctrl-C or SIGTERM.
+""",
+    """Examples:
+  dht-crawler tracker --udp 0.0.0.0:6969 --udp [::]:6969
+                               over UDP alone, both families
+  dht-crawler tracker --http 127.0.0.1:8080 --trusted-proxy 127.0.0.1
+                               behind a web server that sets X-Forwarded-For
+  dht-crawler tracker --allow ours.txt
+                               for our own torrents; SIGHUP reads the file again
+  curl -s localhost:6969/stats
+                               its counters as JSON; /metrics for Prometheus
+
+Announce URLs: udp://HOST:6969/announce and http://HOST:6969/announce
+
+Exit codes:
+  0  stopped
+  2  bad input; one line on stderr names it and what is allowed
+""",
+)

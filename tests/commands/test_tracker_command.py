@@ -1,0 +1,113 @@
+"""The tracker as people start it: asked over both carriers, reloaded, stopped, and asked for nonsense."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from crawler.wire.tracker import AnnounceAnswer, AnnounceRequest, TrackerFailure
+from tests.commands.command_line import start
+from tests.tracker.raw_client import http_announce, udp_client
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SWARM, OTHER = b"s" * 20, b"o" * 20
+PEER_ID = b"-XX0001-abcdefghijkl"
+
+
+def port_in(event: dict[str, list[str]], carrier: str) -> int:
+    return int(event[carrier][0].rpartition(":")[2])
+
+
+async def test_it_serves_until_it_is_stopped(tmp_path: Path) -> None:
+    """Both carriers answer, SIGHUP reads the list of infohashes again, and SIGTERM ends it within 5 s."""
+    allowed = tmp_path / "allowed.txt"
+    allowed.write_text(f"# ours\n{SWARM.hex()}\n")
+    words = ["--udp", "127.0.0.1:0", "--http", "127.0.0.1:0", "--allow", str(allowed), "--log-format", "json"]
+    with start("tracker", *words) as process:
+        try:
+            assert process.stderr is not None
+            listening = json.loads(process.stderr.readline())
+            udp, http = port_in(listening, "udp"), port_in(listening, "http")
+            with udp_client("127.0.0.1", udp) as client:
+                first = await client.announce(AnnounceRequest(SWARM, PEER_ID, 7))
+                refused = await client.announce(AnnounceRequest(OTHER, PEER_ID, 7))
+            second = await http_announce("127.0.0.1", http, AnnounceRequest(SWARM, PEER_ID, 8))
+            allowed.write_text(OTHER.hex())
+            process.send_signal(signal.SIGHUP)
+            read = json.loads(process.stderr.readline())
+            served = await http_announce("127.0.0.1", http, AnnounceRequest(OTHER, PEER_ID, 8))
+            allowed.write_text("nonsense")
+            process.send_signal(signal.SIGHUP)
+            not_read = json.loads(process.stderr.readline())
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(20)
+            ended = [json.loads(line) for line in process.stderr.read().splitlines()]
+        finally:
+            process.kill()
+
+    assert (code, time.monotonic() - began < 5) == (0, True)
+    assert isinstance(first, AnnounceAnswer)
+    assert isinstance(refused, TrackerFailure)
+    assert isinstance(second, AnnounceAnswer)
+    assert len(second.peers) == 1
+    assert (read["event"], read["infohashes"]) == ("tracker.allow_read", 1)
+    assert isinstance(served, AnnounceAnswer)
+    assert not_read["event"] == "tracker.allow_not_read"
+    assert "line 1: not an infohash" in not_read["problem"]
+    assert [event["event"] for event in ended] == ["tracker.stopping", "tracker.stopped"]
+    assert ended[1]["registry"]["events"]["stored"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--udp", "localhost:6969"], "--udp: "),
+        (["--http", "127.0.0.1"], "--http: "),
+        (["--interval", "0"], "interval = 0: allowed is at least 1"),
+        (["--ip-rate", "0"], "ip_rate = 0.0: allowed is above 0"),
+        (["--max-peers", "0"], "max_peers = 0: allowed is at least 1"),
+        (["--trusted-proxy", "proxy.example"], "--trusted-proxy proxy.example: an IP address is needed"),
+        (["--allow", "/does/not/exist"], "--allow /does/not/exist: No such file"),
+        (["--log-level", "loud"], "level = 'loud': allowed is one of"),
+        (["--status-interval", "-1"], "--status-interval = -1: allowed is at least 0"),
+        (["--udp", "203.0.113.1:6969"], "cannot listen on 203.0.113.1:6969 (UDP): "),
+    ],
+)
+def test_nonsense_is_refused(words: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be done is refused in one line that says what and why, with exit code 2."""
+    from crawler.cli import main  # noqa: PLC0415 - as the command line does
+
+    assert main(["tracker", *words]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("dht-crawler: error: ")
+    assert problem in lines[0]
+
+
+@pytest.mark.parametrize(("carrier", "kind"), [("--udp", socket.SOCK_DGRAM), ("--http", socket.SOCK_STREAM)])
+def test_a_busy_port_is_refused(carrier: str, kind: socket.SocketKind) -> None:
+    """A port that somebody else has is told in one line with exit code 2, for either carrier."""
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            taken.listen()
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        with start("tracker", carrier, where) as process:
+            try:
+                _, told = process.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+
+    assert process.returncode == 2
+    assert told.startswith(f"dht-crawler: error: cannot listen on {where} ({carrier[2:].upper()}): Address")
+    assert len(told.splitlines()) == 1
