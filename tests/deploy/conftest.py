@@ -18,7 +18,6 @@ from tests.interop import loopback
 from tests.interop.daemon_process import DaemonProcess, Exit, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 SECONDS = 90
@@ -83,36 +82,40 @@ class Crawl:
 
 
 @pytest.fixture(scope="session")
-def crawl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crawl]:
+def crawl(tmp_path_factory: pytest.TempPathFactory) -> Crawl:
     """One finished crawl of 500 torrents with nasty names."""
     base = tmp_path_factory.mktemp("nasty")
-    directory, trace = base / "run", base / "trace"
+    traces = shutil.which("strace") and run("strace", "-qq", "-o", "/dev/null", "true").returncode == 0
+    trace = base / "trace"
+    if not traces:
+        return crawl_nasty(base)
+    crawl = crawl_nasty(base, "strace", "-D", "-f", "-s", "200", "-o", str(trace))
+    wait_for(lambda: bool(_ENDED.search(_end_of(trace))), 20)
+    return attrs.evolve(crawl, trace=trace.read_text("utf-8", "replace").splitlines())
+
+
+def crawl_nasty(base: Path, *before: str) -> Crawl:
+    """Let the daemon, with ``before`` in front of its command, crawl the nasty torrents until it has all."""
+    directory = base / "run"
     directory.mkdir()
     (base / "settings.toml").write_text(_SETTINGS, encoding="ascii")
     torrents, network = nasty_torrents(), loopback.own_network()
-    traces = shutil.which("strace") and run("strace", "-qq", "-o", "/dev/null", "true").returncode == 0
-    before = ("strace", "-D", "-f", "-s", "200", "-o", str(trace)) if traces else ()
     extra = ["--allow-private", "--metadata", "--state", str(directory / "state")]
     extra += ["--config", str(base / "settings.toml"), "--duration", str(SECONDS)]
     extra += ["--http", "127.0.0.1:0"]
     with NastyPeers(network, torrents) as peers, open_network(network, torrents, peers.port) as nodes:
         bootstrap = [node.text for node in nodes.nodes[:3]]
-        listen = f"{network}.100.1"
-        with DaemonProcess(
-            out=directory / "peers.jsonl", listen=listen, bootstrap=bootstrap, extra=extra, before=before
-        ) as daemon:
+        listen, out = f"{network}.100.1", directory / "peers.jsonl"
+        with DaemonProcess(out=out, listen=listen, bootstrap=bootstrap, extra=extra, before=before) as daemon:
 
-            def is_complete() -> bool:
-                return (directory / "peers.jsonl").exists() and (
-                    directory / "peers.jsonl"
-                ).read_bytes().count(b'{"type":"metadata"') >= len(torrents)
+            def is_over() -> bool:
+                written = b"".join(path.read_bytes() for path in directory.glob("peers.jsonl*"))
+                return written.count(b'{"type":"metadata"') >= len(torrents) or not daemon.running()
 
-            wait_for(lambda: is_complete() or not daemon.running(), SECONDS - 5, every=0.2)
+            wait_for(is_over, SECONDS - 5, every=0.2)
             metrics = _metrics_of(daemon)
             ended = daemon.terminate()
-            wait_for(lambda: not traces or bool(_ENDED.search(_end_of(trace))), 20)
-            lines = trace.read_text("utf-8", "replace").splitlines() if traces else None
-            yield Crawl(torrents, directory, lines, metrics, ended, daemon.log_tail())
+            return Crawl(torrents, directory, None, metrics, ended, daemon.log_tail())
 
 
 def _metrics_of(daemon: DaemonProcess) -> str:

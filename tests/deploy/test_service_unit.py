@@ -27,7 +27,7 @@ systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="sy
 
 def settings(key: str) -> list[str]:
     """Return the values of a key of the unit, in their order."""
-    return re.findall(rf"(?m)^{key}=(.*)$", UNIT)
+    return re.findall(rf"(?m)^{key}=(.*)$", UNIT.replace("\\\n", " "))
 
 
 @pytest.fixture
