@@ -16,18 +16,22 @@ from tests.interop.scripted_nodes import Heard, Manners, ScriptedNetwork, Script
 from tests.interop.swarm_crawl import infohashes_in, peers_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(200)]
 
+# So long a run lasts at least, for what must not happen; what must happen is waited for.
 FIRST_RUN_SECONDS = 10.0
 SECOND_RUN_SECONDS = 6.0
+PATIENCE_SECONDS = 40.0
 SHORT_INTERVAL = 6
 LONG_INTERVAL = 3600
 RATE = 1.0
 BURST = 5
-# The kernel stamps arrivals; what is left is the daemon's own clock read before the send.
-SLACK_SECONDS = 0.1
+# The kernel stamps arrivals; what is left is the daemon's own clock read before the send, and the time that a
+# loaded machine takes from it in between. Below a second it makes no room for a query more in a burst.
+SLACK_SECONDS = 0.5
 
 
 @attrs.frozen
@@ -88,8 +92,13 @@ def _add_nodes(network: ScriptedNetwork, prefix: str, rng: random.Random) -> dic
     return nodes
 
 
-def _run(directory: Path, prefix: str, nodes: list[ScriptedNode], seconds: float) -> Run:
-    """Run the daemon for a while with the state in ``directory``; the nodes start with nothing heard."""
+def _run(
+    directory: Path, prefix: str, nodes: list[ScriptedNode], seconds: float, done: Callable[[], bool]
+) -> Run:
+    """Run the daemon with the state in ``directory`` for ``seconds``, and on until ``done``.
+
+    The nodes start with nothing heard.
+    """
     for node in nodes:
         node.heard.clear()
     out = directory / "peers.jsonl"
@@ -101,6 +110,7 @@ def _run(directory: Path, prefix: str, nodes: list[ScriptedNode], seconds: float
     with DaemonProcess(out=out, listen=f"{prefix}.1.1", bootstrap=bootstrap, extra=extra) as daemon:
         _, node_id = daemon.listening()
         wait_for(lambda: not daemon.running(), seconds)
+        wait_for(lambda: done() or not daemon.running(), PATIENCE_SECONDS)
         ended = daemon.terminate()
         log = daemon.log_tail()
         return Run({node.text: list(node.heard) for node in nodes}, node_id, ended, log)
@@ -114,9 +124,24 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     rng = random.Random(7)
     network = ScriptedNetwork(rng)
     nodes = _add_nodes(network, prefix, rng)
+    [brisk] = nodes["brisk"]
+    able = [node for node in network.nodes if not node.manners.dead]
+    sampled = {infohash.hex() for node in able for infohash in node.manners.samples}
+    named = {infohash.hex() for node in nodes["patient"] for infohash in node.manners.samples}
+
+    def all_was_asked() -> bool:
+        records = read_records(directory / "peers.jsonl")
+        asked = all(node.queries(b"sample_infohashes") for node in able)
+        again = len(brisk.queries(b"sample_infohashes")) > 1
+        told = sampled <= set(infohashes_in(records)) and named <= peers_in(records).keys()
+        return asked and again and told
+
+    def anybody_was_asked() -> bool:
+        return any(node.queries() for node in able)
+
     with network:
-        first = _run(directory, prefix, network.nodes, FIRST_RUN_SECONDS)
-        second = _run(directory, prefix, network.nodes, SECOND_RUN_SECONDS)
+        first = _run(directory, prefix, network.nodes, FIRST_RUN_SECONDS, all_was_asked)
+        second = _run(directory, prefix, network.nodes, SECOND_RUN_SECONDS, anybody_was_asked)
     records = read_records(directory / "peers.jsonl")
     return Scene(nodes, first, second, infohashes_in(records), peers_in(records))
 

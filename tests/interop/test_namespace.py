@@ -10,7 +10,7 @@ import pytest
 
 from tests.interop import namespace, namespace_scene, transmission
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
 FORBIDDEN_HOSTS = {host for host, _ in namespace_scene.FORBIDDEN}
 
@@ -24,7 +24,7 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     reason = namespace.why_not()
     if reason:
         pytest.skip(reason)
-    return namespace.play("namespace_scene", tmp_path_factory.mktemp("namespace"), seconds=100)
+    return namespace.play("namespace_scene", tmp_path_factory.mktemp("namespace"), seconds=200)
 
 
 def test_the_script_refuses_a_network_that_is_not_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
