@@ -80,6 +80,7 @@ def build(shared: Shared, stations: Sequence[Station]) -> Fetching | None:
         spread=not config.network.allow_private,
         cache=cache,
     )
+    fetcher.jobs.doubts = shared.credit.doubts
     fetcher.on_verified = shared.credit.fetched
     fetcher.paused = lambda: all(station.pace.uplink_lost for station in stations)
     shared.desk.on_peers = fetcher.offer

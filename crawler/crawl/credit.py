@@ -5,7 +5,8 @@ cost a line, a question and perhaps twenty more. So what is found out about them
 /24 (IPv6: /64) that gave them: a *hit* when peers, or with --metadata verified metadata, were found, a *miss*
 when the giver itself knew no peer or all its peers were dead. From that follows:
 
-* Costly lookups are made at once only for what came from where a hit came from before.
+* Costly lookups are made at once only for what came from where a hit came from before, and that is fetched
+  first.
 * Who has fewer hits than chance allows after enough verdicts has lost its credit: its samples are dropped
   unread, but for one answer in so many, by which it may earn the credit back.
 * Nobody may give more than so many new infohashes in a window, whatever comes of them.
@@ -148,6 +149,14 @@ class Credit:
     def named_nobody(self, address: bytes) -> None:
         """The node at ``address`` gave an infohash and then knew no peer that has it."""
         self._judge(_prefix(address), hit=False)
+
+    def doubts(self, infohash: bytes) -> bool:
+        """Whether ``infohash`` was given by a neighbourhood that was never right before."""
+        giver = self._givers.get(infohash)
+        if giver is None:
+            return False
+        account = self._accounts.get(giver)
+        return account is None or not account.hits
 
     def fetched(self, infohash: bytes) -> None:
         """The metadata of ``infohash`` was fetched and verified."""

@@ -94,7 +94,8 @@ class Rank(enum.IntEnum):
 
     ANNOUNCED = 0
     FRESH = 1
-    RETRY = 2
+    DOUBTED = 2
+    RETRY = 3
 
 
 class Phase(enum.Enum):

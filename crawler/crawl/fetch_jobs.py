@@ -11,7 +11,8 @@ A job is one infohash that somebody has and whose metadata we want. Its way:
 While a job runs its peers are hedged: the next one is dialled as soon as the last one failed, or has taken
 `hedge_after`. Peers that announced themselves go first, then those that nodes named, then those that other
 peers named. Jobs that run go before jobs that wait; of these, announced ones first, then fresh ones, the
-newest first because its peers are the likeliest to be still there, then those that rested. Far fewer jobs run
+newest first because its peers are the likeliest to be still there, then those that may be invented
+(`crawl/credit`), which also have one start in four to themselves, then those that rested. Far fewer jobs run
 than peers are dialled, or all dials could be slow ones and none left to overtake them.
 
 What is full drops, and counts it: of the jobs of the lowest rank, the one that waited longest; of those that
@@ -30,7 +31,7 @@ from crawler.crawl.resting import Resting
 from crawler.wire.compact import ip_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from crawler.crawl.failures import Failures
     from crawler.crawl.fetch_job import FetchConfig
@@ -45,6 +46,8 @@ _NEVER: Final = frozenset({"forbidden_address", "outrun"})
 """Reasons without blame that will be no different the next time."""
 _CROWDED: Final = 10
 """So many deadlines a job may wait for room at the IP address where all its peers are."""
+_DOUBTED_TURN: Final = 4
+"""One start in so many is for an infohash in doubt, or nobody new could ever prove right."""
 _RANKS: Final = {
     Origin.ANNOUNCED: Rank.ANNOUNCED,
     Origin.NAMED: Rank.FRESH,
@@ -63,6 +66,7 @@ class FetchJobs:
     Attributes:
         counters: what became of the jobs.
         in_flight: peers dialled or talked to right now.
+        doubts: whether an infohash may well be invented.
     """
 
     def __init__(self, config: FetchConfig, failures: Failures, done: Seen) -> None:
@@ -82,6 +86,8 @@ class FetchJobs:
         self._parked: dict[bytes, deque[Job]] = {}
         self._timers: list[tuple[float, int, Job]] = []
         self._number = count()
+        self._starts = 0
+        self.doubts: Callable[[bytes], bool] = _never
 
     @property
     def held(self) -> int:
@@ -235,7 +241,10 @@ class FetchJobs:
     # Where jobs go.
 
     def _begin(self, infohash: bytes, peers: Iterable[bytes], origin: Origin) -> None:
-        job = self._jobs[infohash] = Job(infohash, _RANKS[origin])
+        rank = _RANKS[origin]
+        if rank is Rank.FRESH and self.doubts(infohash):
+            rank = Rank.DOUBTED
+        job = self._jobs[infohash] = Job(infohash, rank)
         self.counters.jobs_in += 1
         self._add_peers(job, peers, origin)
         self._wait(job, job.rank)
@@ -297,7 +306,9 @@ class FetchJobs:
             return job
         if self._active >= self._config.max_jobs:
             return None
-        for waiting in self._waiting.values():
+        self._starts += 1
+        doubted = self._waiting[Rank.DOUBTED] if self._starts % _DOUBTED_TURN == 0 else {}
+        for waiting in (doubted, *self._waiting.values()):
             if waiting:
                 _, job = waiting.popitem()
                 job.phase = Phase.RUNNING
@@ -439,3 +450,7 @@ class FetchJobs:
             self._run_dry(job, now)
         else:
             self._look_again(job, patience)
+
+
+def _never(_infohash: bytes) -> bool:
+    return False

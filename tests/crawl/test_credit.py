@@ -80,8 +80,11 @@ def test_with_metadata_only_verified_metadata_counts() -> None:
     assert not credit.has_hits(GIVER)
     assert not credit.all_dead(infohash(0)), "nobody looks for other peers of what a stranger gave"
 
+    assert credit.doubts(infohash(2))
     credit.fetched(infohash(1))
     assert credit.has_hits(GIVER)
+    assert not credit.doubts(infohash(2))
+    assert not credit.doubts(infohash(99))
     assert credit.all_dead(infohash(2)), "a lookup for whoever was right before"
     assert credit.all_dead(infohash(99)), "and for what no sample gave"
 

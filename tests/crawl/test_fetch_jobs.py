@@ -394,6 +394,23 @@ class Gossip:
     peers: tuple[bytes, ...]
 
 
+def test_what_may_be_invented_goes_after_the_rest_but_for_its_turn() -> None:
+    """Infohashes in doubt begin after fresh ones, but for one start in four, so that all can prove right."""
+    jobs = jobs_of(max_jobs=1, max_dials=1)
+    jobs.doubts = lambda wanted: wanted[-1] >= 100
+    for number in range(6):
+        jobs.offer(infohash(number), [peer(number)], Origin.NAMED, 0.0)
+        jobs.offer(infohash(100 + number), [peer(100 + number)], Origin.NAMED, 0.0)
+    jobs.offer(infohash(200), [peer(200)], Origin.ANNOUNCED, 0.0)
+
+    begun = []
+    while (one := jobs.next_dial(0.0)) is not None:
+        begun.append(one.job.infohash[-1])
+        jobs.fetched(one)
+        jobs.over(one.job)
+    assert begun == [200, 5, 4, 105, 3, 2, 1, 104, 0, 103, 102, 101, 100]
+
+
 @pytest.mark.parametrize("reason", ["closed_in_handshake", "reset_in_handshake"])
 def test_who_turns_away_a_second_call_is_called_again(reason: str) -> None:
     """Transmission takes one handshake of an IP address at a time: whose other one goes on has no blame."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from crawler.simnet import exchange
 from crawler.simnet.population import SAMPLES
+from crawler.simnet.swarms import Swarms
 from crawler.simnet.world import World, WorldConfig
 from crawler.wire import bencode
 from crawler.wire.compact import pack_address
@@ -48,13 +49,13 @@ class PoisonedWorld(World):
         manners: whom liars name as peers of what they gave, each one of these: ``"nobody"``, ``"dead"`` peers
             that never answer, or ``"wrong"`` ones that give something else.
         dead_peers: share of the peers of honest infohashes that never answer.
+        peer_port: the one port of all peers; None: each has one of its own.
         config: as of `World`; ``nodes`` are the honest ones.
 
     Attributes:
         torrents: by infohash.
         lies: infohashes that liars gave.
         lies_asked: how often a liar was asked for samples.
-        peer_port: the one port of all peers, where they are real; None: each has one of its own.
     """
 
     def __init__(
@@ -64,16 +65,18 @@ class PoisonedWorld(World):
         liars: int,
         manners: Sequence[str] = MANNERS,
         dead_peers: float = 0.5,
+        peer_port: int | None = None,
         **config: Any,
     ) -> None:
         honest_nodes, seed = config.pop("nodes"), config.get("seed", 1)
         rng = random.Random(seed)
-        made = [_make_torrent(number, rng) for number in range(torrents)]
-        self.torrents: dict[bytes, Torrent] = {torrent.infohash: torrent for torrent in made}
+        self.torrents = make_torrents(torrents, rng)
         super().__init__(WorldConfig(nodes=honest_nodes + liars, **config), self.torrents)
         self.lies: set[bytes] = set()
         self.lies_asked = 0
-        self.peer_port: int | None = None
+        self._peer_port = peer_port or _PORT
+        if peer_port is not None:
+            self._answers.swarms = _OnePort(seed, self.config.peers, peer_port)
         self._dead_peers = dead_peers
         self._lying = random.Random(seed + 1)
         first = self._population.rank_of[pack_address(self.bootstrap)[:-2]]
@@ -116,12 +119,27 @@ class PoisonedWorld(World):
         if manner == "nobody" or request.target not in self.lies:
             return self._true_peers(rank, request, source, now)
         kind = _WRONG if manner == "wrong" else _WRONG + 1
-        port = self.peer_port or _PORT
-        peers = [
-            bytes([127, _LIES, kind]) + self._lying.randbytes(1) + port.to_bytes(2, "big") for _ in range(3)
-        ]
+        port = self._peer_port.to_bytes(2, "big")
+        peers = [bytes([127, _LIES, kind]) + self._lying.randbytes(1) + port for _ in range(3)]
         nodes = self._answers._closest(rank, request.target)
         return exchange.peers_body(self._answers._id(rank), nodes, b"token", peers)
+
+
+class _OnePort(Swarms):
+    """The same peers, all at one port, so that one real listener can be all of them."""
+
+    def __init__(self, seed: int, largest: int, port: int) -> None:
+        super().__init__(seed, largest)
+        self._port = port.to_bytes(2, "big")
+
+    def peers_of(self, infohash: bytes) -> list[bytes]:
+        return [peer[:-2] + self._port for peer in super().peers_of(infohash)]
+
+
+def make_torrents(count: int, rng: random.Random) -> dict[bytes, Torrent]:
+    """Return so many torrents by infohash."""
+    made = [_make_torrent(number, rng) for number in range(count)]
+    return {torrent.infohash: torrent for torrent in made}
 
 
 def _make_torrent(number: int, rng: random.Random) -> Torrent:
