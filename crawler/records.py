@@ -17,8 +17,6 @@ import attrs
 from crawler.wire.compact import format_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from crawler.wire.metainfo import File, Metainfo
     from crawler.wire.names import Text
 
@@ -136,49 +134,42 @@ def metadata_found(
         files.append(text)
     truncated = metainfo.files_truncated or len(files) < len(metainfo.files)
     v2 = metainfo.infohash_v2
-    head = {
-        "type": "metadata",
-        "ts": timestamp(at),
-        "infohash": infohash.hex(),
-        "infohash_v2": None if v2 is None else v2.hex(),
-        **_name("name", [metainfo.name]),
-        "size": metainfo.size,
-        "piece_length": metainfo.piece_length,
-    }
-    tail: dict[str, object] = {"files_truncated": truncated}
+    line = (
+        f'{{"type":"metadata","ts":"{timestamp(at)}","infohash":"{infohash.hex()}",'
+        f'"infohash_v2":{"null" if v2 is None else _quote(v2.hex())},{_name("name", (metainfo.name,))},'
+        f'"size":{metainfo.size},"piece_length":{metainfo.piece_length},"files":[{",".join(files)}],'
+        f'"files_truncated":{_JSON[truncated]},'
+    )
     if truncated:
-        tail["file_count"] = metainfo.file_count
-    tail |= {"private": metainfo.private, "peer": format_address(peer)}
+        line += f'"file_count":{metainfo.file_count},'
+    line += f'"private":{_JSON[metainfo.private]},"peer":"{format_address(peer)}"'
     if metainfo.faults:
-        tail["faults"] = list(metainfo.faults)
-    line = f'{_dumps(head)[:-1]},"files":[{",".join(files)}],{_dumps(tail)[1:]}\n'
-    return MetadataFound(line.encode("ascii"))
-
-
-_dumps = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode
+        line += f',"faults":[{",".join(map(_quote, metainfo.faults))}]'
+    return MetadataFound((line + "}\n").encode("ascii"))
 
 
 _quote = json.encoder.encode_basestring_ascii
+_JSON = {True: "true", False: "false"}
 
 
 def _file(file: File) -> str:
     """Return the JSON of one file."""
-    for part in file.path:
+    return f'{{{_name("path", file.path)},"size":{file.size}}}'
+
+
+def _name(key: str, parts: tuple[Text, ...]) -> str:
+    """Return a name, or the components of a path, as fields; with the raw bytes where they were not UTF-8."""
+    said = f'"{key}":{_quote("/".join([part.text for part in parts]))}'
+    for part in parts:
         if part.raw is not None:
-            return _dumps({**_name("path", file.path), "size": file.size})
-    return f'{{"path":{_quote("/".join([part.text for part in file.path]))},"size":{file.size}}}'
-
-
-def _name(key: str, parts: Iterable[Text]) -> dict[str, object]:
-    """Return a name, or the components of a path, as text; with the raw bytes where they were not UTF-8."""
-    parts = tuple(parts)
-    said: dict[str, object] = {key: "/".join([part.text for part in parts])}
-    raw = [part for part in parts if part.raw is not None]
-    if raw:
-        said["encoding"] = next((part.encoding for part in raw if part.encoding), None)
-        whole = b"/".join([part.text.encode() if part.raw is None else part.raw for part in parts])
-        said[f"{key}_hex"] = whole.hex()
+            return said + _raw_name(key, parts)
     return said
+
+
+def _raw_name(key: str, parts: tuple[Text, ...]) -> str:
+    encoding = next((part.encoding for part in parts if part.raw is not None and part.encoding), None)
+    whole = b"/".join([part.text.encode() if part.raw is None else part.raw for part in parts])
+    return f',"encoding":{"null" if encoding is None else _quote(encoding)},"{key}_hex":"{whole.hex()}"'
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ import attrs
 from crawler.wire.names import is_utf8
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from crawler.wire.bencode_reader import BencodeReader
 
@@ -79,7 +79,7 @@ class FileList:
             self.files.append((path, size))
 
 
-def _is_legacy_padding(path: RawPath) -> bool:
+def _is_legacy_padding(path: Sequence[bytes]) -> bool:
     return len(path) > 0 and (path[0] == _LEGACY_PAD_DIRECTORY or path[-1].startswith(_LEGACY_PAD_NAME))
 
 
@@ -111,7 +111,12 @@ def _list_usual(entry: dict[bytes, object], found: FileList) -> bool:
     for element in path:
         if type(element) is not bytes or not element:
             return False
-    found.add(tuple(path), size)
+    if size < 0 or found.size + found.padding + size > MAX_SIZE or _is_legacy_padding(path):
+        return False
+    found.count += 1
+    found.size += size
+    if len(found.files) < found.max_files:
+        found.files.append((tuple(path), size))
     return True
 
 
