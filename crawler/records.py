@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from crawler.wire.names import Text
 
 
-@attrs.frozen
+@attrs.define
 class InfohashesFound:
     """Infohashes seen for the first time, all in one message of one node.
+
+    A value, and nobody changes it. It is not frozen because that makes one cost 0.6 µs more, and most answers
+    make one.
 
     Attributes:
         at: seconds since 1970.
@@ -43,9 +46,11 @@ class InfohashesFound:
 
     def lines(self) -> bytes:
         """Return the JSON lines, each with its newline; all is our own ASCII, nothing needs escaping."""
+        if not self.infohashes:
+            return b""
         head = f'{{"type":"infohash","ts":"{timestamp(self.at)}","infohash":"'
         tail = f'","source":"{self.source}","node":"{format_address(self.node)}"}}\n'
-        return "".join([f"{head}{infohash.hex()}{tail}" for infohash in self.infohashes]).encode()
+        return f"{head}{(tail + head).join(map(bytes.hex, self.infohashes))}{tail}".encode()
 
 
 @attrs.frozen

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from itertools import filterfalse
 from typing import TYPE_CHECKING
 
 import attrs
@@ -190,8 +191,7 @@ class Frontier:
         again = self._named_once.intersection(addresses)
         if again:
             self._named_again(again, vouched=vouched)
-        contacts = self._contacts
-        return [address for address in addresses if address not in contacts]
+        return list(filterfalse(self._contacts.__contains__, addresses))
 
     def add(self, node_id: bytes, address: bytes, *, vouched: bool = False) -> Contact | None:
         """Take a node; None when it is in the ledger already, and, with a count, when there is no room."""
