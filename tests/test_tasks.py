@@ -31,7 +31,7 @@ async def test_nesting_and_names() -> None:
     """A task stands below the one whose nursery it runs in; alike ones are one line with their number."""
     event = trio.Event()
 
-    async def parent(task_status: trio.TaskStatus[None]) -> None:
+    async def run(task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as inner:
             inner.start_soon(waiting, event, name="the only one")
             for _ in range(5):
@@ -39,7 +39,7 @@ async def test_nesting_and_names() -> None:
             task_status.started()
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(parent, name="parent")
+        await nursery.start(run, name="parent")
         await trio.testing.wait_all_tasks_blocked()
         root = trio.lowlevel.current_root_task()
         assert root is not None
@@ -47,7 +47,7 @@ async def test_nesting_and_names() -> None:
         event.set()
 
     assert re.match(
-        r"parent  tests/test_tasks\.py:\d+ test_nesting_and_names.<locals>.parent, in \S+$", found[0]
+        r"parent  tests/test_tasks\.py:\d+ test_nesting_and_names.<locals>.run, in \S+$", found[0]
     )
     place = r"tests/test_tasks\.py:\d+ waiting, in Event\.wait"
     assert re.match(rf"  one of many  {place} \(x5\)$", found[1])
