@@ -138,6 +138,8 @@ async def _ask(run: Run) -> None:
                 nursery.start_soon(run.fetching.fetcher.run, name="fetches")
                 for door in run.fetching.doors:
                     nursery.start_soon(door.run, name="door")
+            if run.trackers is not None:
+                nursery.start_soon(run.trackers.run, name="trackers")
 
 
 async def _write(run: Run, receiver: trio.MemoryReceiveChannel[list[Record]]) -> None:

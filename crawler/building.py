@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from crawler import fetching, status
+from crawler import fetching, status, trackers_side
 from crawler.allocator import give_back_large_blocks
 from crawler.config import ConfigError
 from crawler.crawl import ledger
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from crawler.config import Config
+    from crawler.crawl.trackers import TrackerStage
     from crawler.fetching import Fetching
     from crawler.net.dht import DatagramSocket
     from crawler.net.udp import NetworkConfig
@@ -87,6 +88,7 @@ class Run:
     families: dict[Family, FamilyParts]
     lookups: PeerLookups | None
     fetching: Fetching | None
+    trackers: TrackerStage | None
     sink: Outputs
     keeper: SeenKeeper
     state: StateDirectory | None
@@ -168,6 +170,7 @@ def assemble(
         families=families,
         lookups=lookups,
         fetching=tcp_side,
+        trackers=trackers_side.build(shared, stations),
         sink=sink,
         keeper=keeper,
         state=state,

@@ -28,6 +28,7 @@ from crawler.crawl.rumours import RumoursConfig
 from crawler.crawl.sample import SampleConfig
 from crawler.crawl.seen import SeenConfig
 from crawler.crawl.sightings import SightingsConfig
+from crawler.crawl.trackers import TrackersConfig
 from crawler.dht.identity import IdentityConfig
 from crawler.dht.lookup import LookupConfig
 from crawler.dht.peers import PeerStoreConfig
@@ -54,6 +55,7 @@ from crawler.swarm.pex import PexConfig
 from crawler.swarm.serving import ServingConfig
 from crawler.wire.compact import parse_address
 from crawler.wire.metainfo import MetainfoLimits
+from crawler.wire.tracker_url import TrackerUrlError, parse_tracker_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -103,6 +105,7 @@ class Config:
     pex: PexConfig = attrs.field(factory=PexConfig)
     metainfo: MetainfoLimits = attrs.field(factory=MetainfoLimits)
     listener: ListenerConfig = attrs.field(factory=ListenerConfig)
+    trackers: TrackersConfig = attrs.field(factory=TrackersConfig)
     tracker_client: TrackerClientConfig = attrs.field(factory=TrackerClientConfig)
     announces: AnnounceConfig = attrs.field(factory=AnnounceConfig)
 
@@ -193,6 +196,16 @@ def _contradictions(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
     for peer in config.network.bootstrap:
         if not _is_host_and_port(peer):
             yield ("network", "bootstrap"), f'"{peer}" is not HOST:PORT with a port from 1 to 65535'
+    for url in config.trackers.urls:
+        try:
+            parse_tracker_url(url)
+        except TrackerUrlError as error:
+            yield ("trackers", "urls"), str(error)
+    if config.trackers.urls and not config.locate.enabled:
+        yield (
+            ("trackers", "urls"),
+            "trackers are asked for peers, so locate.enabled must be true (no --no-peers)",
+        )
     if config.fetch.enabled and not config.locate.enabled:
         yield (
             ("fetch", "enabled"),

@@ -13,7 +13,13 @@ from crawler.metrics import Metric, to_markdown
 
 TABLE: tuple[Metric, ...] = (
     *(*metrics_dht.RUN, *metrics_dht.TRAFFIC, *metrics_dht.ANSWERING, *metrics_dht.TABLE),
-    *(*metrics_crawl.CRAWL, *metrics_crawl.SEEN, *metrics_crawl.PEERS, *metrics_crawl.FETCH),
+    *(
+        *metrics_crawl.CRAWL,
+        *metrics_crawl.SEEN,
+        *metrics_crawl.PEERS,
+        *metrics_crawl.FETCH,
+        *metrics_crawl.TRACKERS,
+    ),
     *(*metrics_crawl.OUTPUTS, *metrics_crawl.HTTP),
 )
 

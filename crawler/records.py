@@ -60,11 +60,12 @@ class PeersFound:
     Attributes:
         at: seconds since 1970.
         infohash: 20 bytes.
-        source: ``"get_peers"``, ``"announce"`` or ``"pex"``.
-        peers: compact addresses, without repeats.
+        source: ``"get_peers"``, ``"announce"``, ``"pex"`` or ``"tracker"``.
+        peers: compact addresses, without repeats; only a tracker may name none.
         named_by: compact addresses of the nodes (for ``"pex"``: of the peers) that named them.
         seeds: about how many have everything (BEP 33); None when nobody told.
         leechers: about how many have not yet; None when nobody told.
+        tracker: ``scheme://host:port`` of the tracker that told, where it was one: our own plain ASCII.
     """
 
     at: float
@@ -74,6 +75,7 @@ class PeersFound:
     named_by: tuple[bytes, ...] = ()
     seeds: int | None = None
     leechers: int | None = None
+    tracker: str | None = None
 
     def __len__(self) -> int:
         """Return how many lines this makes."""
@@ -81,13 +83,15 @@ class PeersFound:
 
     def lines(self) -> bytes:
         """Return the JSON line with its newline."""
-        peers = '","'.join(map(format_address, self.peers))
+        peers = ",".join([f'"{format_address(peer)}"' for peer in self.peers])
         line = (
             f'{{"type":"peers","ts":"{timestamp(self.at)}","infohash":"{self.infohash.hex()}",'
-            f'"source":"{self.source}","peers":["{peers}"]'
+            f'"source":"{self.source}","peers":[{peers}]'
         )
         if self.named_by:
             line += ',"named_by":["' + '","'.join(map(format_address, self.named_by)) + '"]'
+        if self.tracker is not None:
+            line += f',"tracker":"{self.tracker}"'
         if self.seeds is not None:
             line += f',"seeds":{self.seeds}'
         if self.leechers is not None:

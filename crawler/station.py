@@ -60,6 +60,10 @@ class FamilyParts:
     saved_nodes: Sequence[bytes] = ()
 
 
+def _tell_no_one(_infohashes: Sequence[bytes]) -> None:
+    """Stand in until a stage wants to be told of new infohashes."""
+
+
 @attrs.define(eq=False)
 class Shared:
     """What all sockets of a run share."""
@@ -77,6 +81,7 @@ class Shared:
     rng: Random
     secure_rng: Random
     on_event: Callable[..., None]
+    on_new: Callable[[Sequence[bytes]], None] = attrs.field(default=_tell_no_one)
     tables: dict[Family, RoutingTable] = attrs.field(factory=dict)
     samplers: dict[Family, Sampler] = attrs.field(factory=dict)
 
@@ -171,6 +176,7 @@ class Station:
         if believed and shared.seen.sift((infohash,)):
             at = shared.outlet.wall_clock(now)
             shared.outlet.put(InfohashesFound(at, sighting.source, sighting.node, (infohash,)))
+            shared.on_new((infohash,))
             if self.locator is not None and peer is None:
                 self.locator.sighted(sighting)
             elif self.locator is not None:

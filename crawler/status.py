@@ -11,6 +11,7 @@ import attrs
 if TYPE_CHECKING:
     from crawler.building import Run
     from crawler.crawl.frontier import Frontier
+    from crawler.crawl.trackers import TrackerStage
     from crawler.fetching import Fetching
     from crawler.sinks.base import SinkStatistics
 
@@ -30,6 +31,7 @@ def collect(run: Run, now: float) -> dict[str, Any]:
         "held_back": dict(run.shared.budget.held_back),
         "dropped": _drops(run, sink_counts.lines_dropped),
         **({} if run.fetching is None else {"fetch": _fetch(run.fetching)}),
+        **({} if run.trackers is None else {"trackers": _trackers(run.trackers)}),
     }
 
 
@@ -156,6 +158,29 @@ def _serve(fetching: Fetching) -> dict[str, Any]:
         "pieces_served": sum(c.pieces_served for c in counters),
         "requests_rejected": sum(c.requests_rejected for c in counters),
         "ended": dict(sum((c.ended for c in counters), Counter())),
+    }
+
+
+def _trackers(stage: TrackerStage) -> dict[str, Any]:
+    """Return what came of asking trackers: in = told + untold + the two dropped + held."""
+    counters, client = stage.counters, stage.client.counters
+    return {
+        "in": counters.infohashes_in,
+        "told": counters.told,
+        "untold": counters.untold,
+        "with_peers": counters.with_peers,
+        "announced": counters.announced,
+        "dropped_scrapes": counters.dropped_scrapes,
+        "dropped_announces": counters.dropped_announces,
+        "held": stage.held,
+        "requests": client.announces + client.scrapes,
+        "answered": client.answered,
+        "failures": dict(client.failures),
+        "peers": client.peers,
+        "peers_refused": client.peers_refused,
+        "peers_unusable": client.peers_unusable,
+        "peers_over_limit": client.peers_over_limit,
+        "datagrams_unmatched": stage.client.datagrams_unmatched,
     }
 
 

@@ -45,7 +45,7 @@ WALLS: dict[str, frozenset[str]] = {
     "lifetime": frozenset({"settings"}),
     "demo": frozenset({"records", "settings"}),
     "config": EVERYBODY,
-    # The composition root has nine pages.
+    # The composition root has ten pages.
     "app": EVERYBODY,
     "building": EVERYBODY,
     "fetching": EVERYBODY,
@@ -53,6 +53,7 @@ WALLS: dict[str, frozenset[str]] = {
     "reloading": EVERYBODY,
     "signalling": EVERYBODY,
     "station": EVERYBODY,
+    "trackers_side": EVERYBODY,
     "status": EVERYBODY,
     "watching": EVERYBODY,
     "cli": frozenset({"app", "commands", "config", "health", "log", "settings", "simnet"}),

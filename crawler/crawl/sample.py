@@ -23,7 +23,7 @@ from crawler.wire.compact import split_node_addresses, split_samples, unpack_add
 from crawler.wire.ids import ID_BYTES, random_id_near
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from random import Random
 
     from crawler.crawl.credit import Credit
@@ -93,9 +93,11 @@ class Sampler:
     ) -> None:
         """Join the parts; without a ``locator`` no peers are sought.
 
-        ``on_answer`` is told the id and the compact address of every node that answers, and when.
+        ``on_answer`` is told the id and the compact address of every node that answers, and when; ``on_new``
+        is told of infohashes that nobody named before.
         """
         self.on_answer: Callable[[bytes, bytes, float], None] = _tell_nobody
+        self.on_new: Callable[[Sequence[bytes]], None] = _tell_no_one
         self.counters = SampleCounters()
         self.frontier = frontier
         self._config = config
@@ -219,6 +221,7 @@ class Sampler:
             credit.gave_new(contact.address, len(new))
             outlet = self._outlet
             outlet.put(InfohashesFound(outlet.wall_clock(now), "sample", contact.address, tuple(new)))
+            self.on_new(new)
             if self._locator is not None:
                 self._locator.sampled(contact.address, new)
         return new
@@ -231,6 +234,10 @@ class Sampler:
 
 
 def _tell_nobody(_node_id: bytes, _address: bytes, _now: float) -> None:
+    """Stand in until somebody listens."""
+
+
+def _tell_no_one(_infohashes: Sequence[bytes]) -> None:
     """Stand in until somebody listens."""
 
 

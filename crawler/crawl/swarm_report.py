@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from crawler.crawl.locate import LocateConfig
     from crawler.crawl.outlet import Outlet
+    from crawler.wire.tracker import ScrapeCounts
 
 _SEED_KEYS: Final = (b"BFsd", b"BFse")
 _PEER_KEYS: Final = (b"BFpe",)
@@ -109,6 +110,20 @@ class PeersDesk:
         """Take what a lookup found; it has peers."""
         named_by = tuple(report.named_by)
         self._write(report.infohash, tuple(report.peers), named_by, now, report.seeds, report.leechers)
+
+    def tracked(
+        self, infohash: bytes, peers: Sequence[bytes], tracker: str, counts: ScrapeCounts, now: float
+    ) -> None:
+        """A tracker told how large the swarm is, and maybe some of its peers."""
+        kept = tuple(peers[: self._config.max_peers])
+        self.counters.over_limit += len(peers) - len(kept)
+        self.counters.peers += len(kept)
+        at = self._outlet.wall_clock(now)
+        self._outlet.put(
+            PeersFound(at, infohash, "tracker", kept, (), counts.seeders, counts.leechers, tracker=tracker)
+        )
+        if kept:
+            self.on_peers(infohash, kept, Origin.NAMED, now)
 
     def _write(
         self,

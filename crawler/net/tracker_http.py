@@ -16,15 +16,15 @@ import trio
 
 from crawler import __version__
 from crawler.net.tracker_guard import TrackerError
-from crawler.wire.compact import format_address
+from crawler.wire.compact import Family, format_address
 from crawler.wire.tracker_url import TrackerUrl, TrackerUrlError, parse_tracker_url
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import ModuleType
 
     from crawler.net.tracker_config import TrackerClientConfig
     from crawler.net.tracker_guard import Guard
-    from crawler.wire.compact import Family
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _TRIED_ADDRESSES: Final = 3
@@ -62,11 +62,18 @@ class HttpTrackers:
         config: patience and limits.
         guard: judges addresses.
         tls: what is trusted; None for what the system trusts.
+        sources: from which address of ours to connect, by family.
     """
 
     def __init__(
-        self, config: TrackerClientConfig, guard: Guard, *, tls: ssl.SSLContext | None = None
+        self,
+        config: TrackerClientConfig,
+        guard: Guard,
+        *,
+        tls: ssl.SSLContext | None = None,
+        sources: Mapping[Family, str],
     ) -> None:
+        self._sources = sources
         self._config = config
         self._guard = guard
         self._tls = tls
@@ -109,7 +116,12 @@ class HttpTrackers:
     ) -> tuple[int, bytes, str | None]:
         config = self._config
         client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False),
+            transport=httpx.AsyncHTTPTransport(
+                verify=self._tls,
+                trust_env=False,
+                limits=httpx.Limits(max_keepalive_connections=0),
+                local_address=self._sources[Family.of(address)],
+            ),
             timeout=httpx.Timeout(config.http_idle, connect=config.http_connect),
             trust_env=False,
             follow_redirects=False,

@@ -21,13 +21,15 @@ from crawler.wire.compact import Family, pack_address, unpack_address
 from crawler.wire.tracker import TrackerFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from random import Random
 
     from crawler.net.tracker_config import TrackerClientConfig
     from crawler.swarm.tracker_exchange import Scrape
     from crawler.wire.tracker import AnnounceAnswer, AnnounceRequest, ScrapeCounts
 
-_ANY_PORT: Final = {Family.IPV4: ("0.0.0.0", 0), Family.IPV6: ("::", 0)}  # noqa: S104 - we send from it
+ANYWHERE: Final = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}  # noqa: S104 - we send from it
+"""Every address of this machine, by family."""
 _KINDS: Final = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 _NO_SUCH_FAMILY: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 _RECEIVE_BUFFER: Final = 512 * 1024
@@ -47,13 +49,15 @@ class UdpTrackers:
     Args:
         config: patience.
         rng: draws transaction numbers.
+        sources: from which address of ours to send, for each family that is to be used.
 
     Attributes:
         unmatched: datagrams that belonged to no exchange.
     """
 
-    def __init__(self, config: TrackerClientConfig, rng: Random) -> None:
+    def __init__(self, config: TrackerClientConfig, rng: Random, sources: Mapping[Family, str]) -> None:
         self.unmatched = 0
+        self._sources = sources
         self._config = config
         self._rng = rng
         self._ids = ConnectionIds()
@@ -68,9 +72,9 @@ class UdpTrackers:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Receive until cancelled, then close the sockets."""
         with contextlib.ExitStack() as opened:
-            for family, anywhere in _ANY_PORT.items():
+            for family, source in self._sources.items():
                 try:
-                    self._sockets[family] = UdpSocket(anywhere, receive_buffer=_RECEIVE_BUFFER)
+                    self._sockets[family] = UdpSocket((source, 0), receive_buffer=_RECEIVE_BUFFER)
                 except OSError as error:
                     if error.errno not in _NO_SUCH_FAMILY:
                         raise

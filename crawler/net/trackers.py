@@ -18,7 +18,7 @@ import trio
 from crawler.net.limits import KeyedBuckets
 from crawler.net.tracker_guard import Guard, TrackerError
 from crawler.net.tracker_http import HttpTrackers, load_httpx
-from crawler.net.tracker_udp import UdpTrackers
+from crawler.net.tracker_udp import ANYWHERE, UdpTrackers
 from crawler.swarm.tracker_exchange import MAX_SCRAPED, Scrape
 from crawler.wire import tracker_http
 from crawler.wire.compact import Family, ip_of
@@ -63,6 +63,7 @@ class TrackerClient:
         allow_private: let addresses that are not global pass too, for tests and closed networks.
         tls: what HTTPS trusts; None for what the system trusts.
         own_ips: tells our own addresses, 4 or 16 bytes each, as far as they are known.
+        sources: from which address of ours to send, for each family that is to be used.
 
     Attributes:
         counters: what became of what was asked.
@@ -76,13 +77,14 @@ class TrackerClient:
         allow_private: bool = False,
         tls: ssl.SSLContext | None = None,
         own_ips: Callable[[], Iterable[bytes]] = tuple,
+        sources: Mapping[Family, str] = ANYWHERE,
     ) -> None:
         self.counters = TrackerCounters()
         self._config = config
         self._own_ips = own_ips
         self._guard = Guard(allow_private=allow_private, timeout=config.resolve_timeout)
-        self._udp = UdpTrackers(config, rng)
-        self._http = HttpTrackers(config, self._guard, tls=tls)
+        self._udp = UdpTrackers(config, rng, sources)
+        self._http = HttpTrackers(config, self._guard, tls=tls, sources=sources)
         self._hosts = KeyedBuckets(config.host_rate, 1, _MAX_HOSTS)
         self._room = trio.Semaphore(config.max_in_flight)
 

@@ -178,7 +178,8 @@ class Announcer:
         """
         tracker, walk = due.tracker, due.walk
         self.counters.failed += 1
-        tracker.not_before = now + self._retry(tracker, retry_in, hopeless=hopeless)
+        rest = retry_rest(self._config, tracker.failures, self._rng, retry_in=retry_in, hopeless=hopeless)
+        tracker.not_before = now + rest
         tracker.failures += 1
         walk.busy = False
         walk.due = now
@@ -231,12 +232,27 @@ class Announcer:
         longest = max(self._config.max_interval, self._config.min_interval)
         return min(max(wanted, answer.min_interval or 0.0, self._config.min_interval), longest)
 
-    def _retry(self, tracker: _Tracker, retry_in: float | None, *, hopeless: bool) -> float:
-        """Seconds until the next try of a tracker that failed."""
-        config = self._config
-        if retry_in == NEVER or hopeless:
-            return config.retry_never
-        if retry_in is not None:
-            return min(max(retry_in, config.min_interval), config.max_interval)
-        rest = config.retry_first * 2.0 ** min(tracker.failures, _LONGEST_DOUBLING)
-        return min(rest * (1 + self._rng.uniform(-_JITTER, _JITTER)), config.retry_most)
+
+def retry_rest(
+    config: AnnounceConfig,
+    failures: int,
+    rng: Random,
+    *,
+    retry_in: float | None = None,
+    hopeless: bool = False,
+) -> float:
+    """Return the seconds until a tracker that failed may be asked again.
+
+    Args:
+        config: how patient to be.
+        failures: how often in a row it had failed before.
+        rng: spreads the rests, so that not everybody comes back at once.
+        retry_in: seconds after which it wants to be asked again (BEP 31), or `NEVER`.
+        hopeless: whether the URL, the name or the address can't be used at all.
+    """
+    if retry_in == NEVER or hopeless:
+        return config.retry_never
+    if retry_in is not None:
+        return min(max(retry_in, config.min_interval), config.max_interval)
+    rest = config.retry_first * 2.0 ** min(failures, _LONGEST_DOUBLING)
+    return min(rest * (1 + rng.uniform(-_JITTER, _JITTER)), config.retry_most)

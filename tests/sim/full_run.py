@@ -32,7 +32,7 @@ def kept(make: Callable[..., Made], made: list[Made]) -> Callable[..., Made]:
 
 
 async def full_run(directory: Path) -> tuple[Run, HttpServer]:
-    """Crawl for 20 virtual seconds with metadata, a TCP door, HTTP and two outputs; return what it was.
+    """Crawl 20 virtual seconds with metadata, a TCP door, HTTP, a tracker, two outputs; return what it was.
 
     Every counter by reason has been given one of a reason ``tested``.
     """
@@ -50,9 +50,12 @@ async def full_run(directory: Path) -> tuple[Run, HttpServer]:
             fetch={"enabled": True},
             serve={"enabled": True},
             http={"listen": "127.0.0.1:0"},
+            # Nobody is there: what is told of trackers is there all the same.
+            trackers={"urls": ("udp://127.0.0.1:9",)},
         )
     run, door = made[0], doors[0]
     assert run.fetching is not None
+    assert run.trackers is not None
     assert door is not None
     for station in run.stations:
         station.node.counters.dropped["tested"] += 1
@@ -61,6 +64,7 @@ async def full_run(directory: Path) -> tuple[Run, HttpServer]:
     run.fetching.fetcher.jobs.counters.gave_up["tested"] += 1
     run.fetching.fetcher.jobs.counters.dropped["tested"] += 1
     run.fetching.client.counters.failures["tested"] += 1
+    run.trackers.client.counters.failures["tested"] += 1
     run.fetching.doors[0].counters.ended["tested"] += 1
     run.shared.budget.held_back["tested"] += 1
     door.counters.ended["tested"] += 1
