@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -17,6 +18,7 @@ import trio
 from crawler import __version__
 from crawler.client.announcing import Announce, AnnounceResult
 from crawler.client.fetching import FoundMetadata, MetadataHunt, MetadataSearch
+from crawler.client.magnet_trackers import MagnetTrackers
 from crawler.client.search import LookupResult, Peer, Search
 from crawler.client.seeds import Seeds
 from crawler.client.target import Target, as_magnet
@@ -31,6 +33,8 @@ from crawler.dht.transactions import Transactions, TransactionsConfig
 from crawler.net.dht import Endpoint
 from crawler.net.limits import LimitsConfig, QueryBudget
 from crawler.net.peers import PeerClient
+from crawler.net.tracker_config import TrackerClientConfig
+from crawler.net.trackers import TrackerClient
 from crawler.net.udp import NetworkConfig, open_socket
 from crawler.wire.ids import random_id
 
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from crawler.net.udp import UdpSocket
     from crawler.wire import krpc
     from crawler.wire.compact import Family
+    from crawler.wire.magnet import Magnet
 
 DEFAULT_BOOTSTRAP: Final = NetworkConfig().bootstrap
 ANY_PORT: Final = ("0.0.0.0:0", "[::]:0")
@@ -94,6 +99,8 @@ class Node:
         self.seeds = seeds
         self._nursery = nursery
         self._on_event = on_event
+        self._trackers: TrackerClient | None = None
+        self._opening = trio.Lock()
         draw = random.SystemRandom().randbytes
         self._client = PeerClient(
             lambda: _PEER_ID_PREFIX + draw(_PEER_ID_BYTES - len(_PEER_ID_PREFIX)),
@@ -101,17 +108,20 @@ class Node:
             allow_private=endpoints[0].allow_private,
         )
 
-    async def lookup(self, target: Target, *, on_peer: Callable[[Peer], None] = _ignore_peer) -> LookupResult:
-        """Look up who has a torrent, to the true closest nodes.
+    async def lookup(
+        self, target: Target, *, on_peer: Callable[[Peer], None] = _ignore_peer, trackers: bool = True
+    ) -> LookupResult:
+        """Look up who has a torrent, at the true closest nodes and at a magnet link's trackers.
 
         Args:
             target: what to look up.
+            trackers: ask those trackers, too.
             on_peer: is called with each new peer as soon as it is known.
 
         Returns:
             What was found. Nobody having answered is ``nodes_answered == 0``, not an error.
         """
-        search = self.search(target, on_peer=on_peer)
+        search = self.search(target, on_peer=on_peer, trackers=trackers)
         await search.run()
         return search.result()
 
@@ -161,11 +171,16 @@ class Node:
         return await self.metadata_search(target).run()
 
     def search(
-        self, target: Target, *, on_peer: Callable[[Peer], None] = _ignore_peer, scrape: bool = True
+        self,
+        target: Target,
+        *,
+        on_peer: Callable[[Peer], None] = _ignore_peer,
+        scrape: bool = True,
+        trackers: bool = True,
     ) -> Search:
         """Return the search behind :meth:`lookup`, for whoever wants to watch it.
 
-        Without ``scrape`` nobody is asked how many peers there are.
+        Without ``scrape`` no node is asked how many peers there are, without ``trackers`` no tracker is.
         """
         magnet = as_magnet(target)
         if self.seeds.failed:
@@ -178,6 +193,7 @@ class Node:
             on_peer=on_peer,
             on_event=self._on_event,
             scrape=scrape,
+            trackers=partial(self._ask_trackers, magnet) if trackers and magnet.trackers else None,
         )
         search.give([Peer(address, magnet.targets[0], "magnet") for address in magnet.peers])
         return search
@@ -186,14 +202,37 @@ class Node:
         self, target: Target, port: int, *, implied_port: bool = False, seed: bool | None = None
     ) -> Announce:
         """Return what is behind :meth:`announce`, for whoever wants to watch it."""
-        search = self.search(target, scrape=False)
+        search = self.search(target, scrape=False, trackers=False)
         return Announce(search, port, implied_port=implied_port, seed=seed, on_event=self._on_event)
 
-    def metadata_search(self, target: Target) -> MetadataSearch:
+    def metadata_search(self, target: Target, *, trackers: bool = True) -> MetadataSearch:
         """Return what is behind :meth:`find_metadata`, for whoever wants to watch it."""
         magnet = as_magnet(target)
         hunt = MetadataHunt(self._client, magnet, self.endpoints[0].may_contact, self._on_event)
-        return MetadataSearch(self.search(magnet, on_peer=hunt.offer, scrape=False), hunt)
+        search = self.search(magnet, on_peer=hunt.offer, scrape=False, trackers=trackers)
+        return MetadataSearch(search, hunt)
+
+    def _ask_trackers(self, magnet: Magnet, search: Search) -> MagnetTrackers:
+        return MagnetTrackers(
+            magnet,
+            client=self._tracker_client,
+            on_peer=lambda address, infohash: search.give([Peer(address, infohash, "tracker")]),
+            on_event=self._on_event,
+        )
+
+    async def _tracker_client(self) -> TrackerClient:
+        """Return what asks trackers, which runs from the first time on that somebody wants it."""
+        async with self._opening:
+            if self._trackers is None:
+                client = TrackerClient(
+                    TrackerClientConfig(),
+                    random.SystemRandom(),
+                    allow_private=self.endpoints[0].allow_private,
+                    sources={e.node.family: e.socket.local[0] for e in self.endpoints},
+                )
+                await self._nursery.start(client.run)
+                self._trackers = client
+            return self._trackers
 
 
 @contextlib.asynccontextmanager

@@ -26,7 +26,9 @@ from crawler.wire.ids import distance
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from crawler.client.magnet_trackers import MagnetTrackers
     from crawler.client.seeds import Seeds
+    from crawler.client.tracking import TrackerReport
     from crawler.dht.events import Answered
     from crawler.net.dht import Endpoint
 
@@ -48,7 +50,7 @@ class Peer:
     Attributes:
         address: compact, 6 or 18 bytes.
         infohash: the 20 bytes that it was named for.
-        source: ``"dht"``, ``"magnet"`` (the link named it) or ``"pex"`` (another peer did).
+        source: ``"dht"``, ``"magnet"`` (the link named it), ``"tracker"`` or ``"pex"`` (another peer did).
     """
 
     address: bytes
@@ -74,6 +76,8 @@ class LookupResult:
         seconds: how long it took.
         complete: whether the lookup came to its own end.
         peers_dropped: named, but not public addresses, or beyond 10,000.
+        trackers: what the trackers of a magnet link said, one for each of them and each infohash.
+        trackers_asked: how many trackers were asked.
     """
 
     infohashes: tuple[bytes, ...]
@@ -86,6 +90,8 @@ class LookupResult:
     seconds: float
     complete: bool
     peers_dropped: int = 0
+    trackers: tuple[TrackerReport, ...] = ()
+    trackers_asked: int = 0
 
 
 @attrs.frozen
@@ -115,6 +121,7 @@ class Search:
         on_peer: is told of every new peer at once.
         on_event: is told ``on_event(name, **fields)`` of every node asked.
         scrape: ask how many peers there are, too.
+        trackers: makes what asks the trackers of a link, which then find peers for this search as well.
     """
 
     def __init__(
@@ -126,6 +133,7 @@ class Search:
         on_peer: Callable[[Peer], None],
         on_event: Callable[..., None],
         scrape: bool = True,
+        trackers: Callable[[Search], MagnetTrackers] | None = None,
     ) -> None:
         self._infohashes = tuple(infohashes)
         self._endpoints = endpoints
@@ -142,12 +150,15 @@ class Search:
         self._began: float | None = None
         self._ended: float | None = None
         self._complete = False
+        self._trackers = None if trackers is None else trackers(self)
 
     async def run(self) -> None:
         """Search to the end; `result` tells what was found, even when this is cancelled half-way."""
         self._began = trio.current_time()
         try:
             async with trio.open_nursery() as nursery:
+                if self._trackers is not None:
+                    nursery.start_soon(self._trackers.run)
                 for infohash in self._infohashes:
                     for endpoint in self._endpoints:
                         nursery.start_soon(self._look_up, endpoint, infohash)
@@ -175,6 +186,8 @@ class Search:
             seconds=0.0 if began is None or ended is None else ended - began,
             complete=self._complete,
             peers_dropped=self._dropped,
+            trackers=() if self._trackers is None else tuple(self._trackers.reports),
+            trackers_asked=0 if self._trackers is None else self._trackers.asked,
         )
 
     def holders(self, count: int = 8) -> Iterator[Holder]:

@@ -47,6 +47,7 @@ def flag(group: Group, metavar: str, text: str) -> Parameter:
     return Parameter(group=group, metavar=metavar, help=text, negative=(), show_default=False)
 
 
+NoTrackersFlag = Annotated[bool, flag(_NETWORK, "", "do not ask the trackers that the magnet link names")]
 PortFlag = Annotated[int, flag(_NETWORK, "PORT", "send from this UDP port (any free one)")]
 
 

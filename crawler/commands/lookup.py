@@ -10,6 +10,7 @@ from crawler.commands.client import (
     NO_FLAGS,
     NOT_FOUND,
     ClientFlags,
+    NoTrackersFlag,
     PortFlag,
     TargetArgument,
     refuse,
@@ -17,21 +18,30 @@ from crawler.commands.client import (
     run_job,
 )
 from crawler.commands.text import about, table
+from crawler.commands.trackers import problem_fields
 
 if TYPE_CHECKING:
     from crawler.client import LookupResult, Node, Peer
+    from crawler.client.tracking import TrackerReport
     from crawler.commands.client import Ending
     from crawler.commands.screen import Screen
     from crawler.wire.magnet import Magnet
 
 
-def lookup(target: TargetArgument, /, *, port: PortFlag = 0, flags: ClientFlags = NO_FLAGS) -> int:
+def lookup(
+    target: TargetArgument,
+    /,
+    *,
+    port: PortFlag = 0,
+    no_trackers: NoTrackersFlag = False,
+    flags: ClientFlags = NO_FLAGS,
+) -> int:
     """Look up who has a torrent."""
     try:
         magnet, options = parse_target(target), flags.options(port)
     except ValueError as error:
         return refuse(error)
-    return run_job(options, lambda node, screen: _Lookup(node, screen, magnet))
+    return run_job(options, lambda node, screen: _Lookup(node, screen, magnet, trackers=not no_trackers))
 
 
 def summary_rows(result: LookupResult) -> list[tuple[str, str]]:
@@ -39,6 +49,7 @@ def summary_rows(result: LookupResult) -> list[tuple[str, str]]:
     return [
         ("nodes", f"{result.nodes_asked} asked, {result.nodes_answered} answered"),
         ("hops", str(result.hops)),
+        *_tracker_rows(result),
         ("time", f"{result.seconds:.1f} s"),
     ]
 
@@ -51,16 +62,39 @@ def summary_fields(result: LookupResult) -> dict[str, Any]:
         "nodes_answered": result.nodes_answered,
         "hops": result.hops,
         "seconds": round(result.seconds, 3),
+        **({"trackers": [_tracker_fields(one) for one in result.trackers]} if result.trackers_asked else {}),
     }
+
+
+def _tracker_rows(result: LookupResult) -> list[tuple[str, str]]:
+    """Return what the trackers of a magnet link said, for people; nothing when there was none."""
+    if not result.trackers_asked:
+        return []
+    answers = [one.answer for one in result.trackers if one.answer is not None]
+    text = f"{result.trackers_asked} asked, {len({o.url.text for o in result.trackers if o.answer})} answered"
+    if answers:
+        seeders = max((a.seeders or 0 for a in answers), default=0)
+        leechers = max((a.leechers or 0 for a in answers), default=0)
+        text += f"; the largest swarm: {seeders} seeders, {leechers} leechers"
+    return [("trackers", text)]
+
+
+def _tracker_fields(report: TrackerReport) -> dict[str, Any]:
+    """Return what one tracker said, for programs."""
+    said = {"tracker": report.url.origin, "infohash": report.infohash.hex()}
+    if report.answer is None:
+        return {**said, **problem_fields(report.error)}
+    answer = report.answer
+    return {**said, "peers": len(answer.peers), "seeders": answer.seeders, "leechers": answer.leechers}
 
 
 class _Lookup:
     """One lookup, told as it goes."""
 
-    def __init__(self, node: Node, screen: Screen, magnet: Magnet) -> None:
+    def __init__(self, node: Node, screen: Screen, magnet: Magnet, *, trackers: bool) -> None:
         self._node = node
         self._screen = screen
-        self._search = node.search(magnet, on_peer=self._found)
+        self._search = node.search(magnet, on_peer=self._found, trackers=trackers)
 
     async def run(self) -> None:
         await self._search.run()

@@ -18,9 +18,10 @@ MANUALS: Final = {
         """Look up who has a torrent, and about how many.
 
 Prints each peer once, as soon as a node of the DHT names it, and then a
-summary. Peers that a magnet link names are included. Nothing is verified: a
-node may name anybody. The DHT is asked over IPv4 and IPv6, for both hashes of
-a hybrid magnet link.
+summary. Peers that a magnet link names are included, and its trackers are
+asked, which takes an announce and a goodbye. Nothing is verified: a node may
+name anybody. The DHT is asked over IPv4 and IPv6, for both hashes of a hybrid
+magnet link.
 """,
         """Examples:
   dht-crawler lookup 957b901faa247ca200f4284b142b796166bdc9a3

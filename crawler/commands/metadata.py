@@ -15,6 +15,7 @@ from crawler.commands.client import (
     NOT_FOUND,
     OUTPUT,
     ClientFlags,
+    NoTrackersFlag,
     PortFlag,
     TargetArgument,
     flag,
@@ -29,9 +30,9 @@ from crawler.wire.metainfo import MetainfoError
 
 if TYPE_CHECKING:
     from crawler.client import FoundMetadata, Node
+    from crawler.client.fetching import MetadataSearch
     from crawler.commands.client import Ending
     from crawler.commands.screen import Screen
-    from crawler.wire.magnet import Magnet
     from crawler.wire.metainfo import Metainfo
 
 _LONGEST_LINE = 64 << 20
@@ -44,6 +45,7 @@ def metadata(
     save: Annotated[Path | None, flag(OUTPUT, "FILE", "write a .torrent of it to FILE, a new one")] = None,
     force: Annotated[bool, flag(OUTPUT, "", "let --save replace FILE if it exists")] = False,
     port: PortFlag = 0,
+    no_trackers: NoTrackersFlag = False,
     flags: ClientFlags = NO_FLAGS,
 ) -> int:
     """Show what a torrent is."""
@@ -53,7 +55,12 @@ def metadata(
             check_place(save, force=force)
     except ValueError as error:
         return refuse(error)
-    return run_job(options, lambda node, screen: _Metadata(node, screen, magnet, save, force=force))
+    return run_job(
+        options,
+        lambda node, screen: _Metadata(
+            node.metadata_search(magnet, trackers=not no_trackers), node, screen, save, force=force
+        ),
+    )
 
 
 def describe(found: Metainfo, peer: str) -> list[str]:
@@ -90,13 +97,13 @@ class _Metadata:
     """One search for metadata, told as it goes."""
 
     def __init__(
-        self, node: Node, screen: Screen, magnet: Magnet, place: Path | None, *, force: bool
+        self, job: MetadataSearch, node: Node, screen: Screen, place: Path | None, *, force: bool
     ) -> None:
         self._node = node
         self._screen = screen
         self._place = place
         self._force = force
-        self._job = node.metadata_search(magnet)
+        self._job = job
         self._found: FoundMetadata | None = None
 
     async def run(self) -> None:

@@ -20,7 +20,7 @@ from crawler.wire.compact import Family, format_address
 from crawler.wire.tracker_url import TrackerUrl, TrackerUrlError, parse_tracker_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import ModuleType
 
     from crawler.net.tracker_config import TrackerClientConfig
@@ -78,8 +78,14 @@ class HttpTrackers:
         self._guard = guard
         self._tls = tls
 
-    async def get(self, url: TrackerUrl, target: str, family: Family) -> tuple[int, bytes]:
+    async def get(self, url: TrackerUrl, target: str, addresses: Sequence[bytes]) -> tuple[int, bytes]:
         """Return the status and the body, inflated, of ``target`` (path and query) at ``url``'s host.
+
+        Args:
+            url: where.
+            target: what.
+            addresses: of that host, compact, all of one family, as the guard has judged them; where
+                redirects lead is judged here.
 
         Raises:
             TrackerError: no answer, or none that may be read.
@@ -90,19 +96,21 @@ class HttpTrackers:
             self._tls = ssl.create_default_context()
         with trio.move_on_after(self._config.http_timeout):
             for _ in range(self._config.max_redirects + 1):
-                status, body, location = await self._one_hop(httpx, url, target, family)
+                status, body, location = await self._one_hop(httpx, url, target, addresses)
                 if location is None:
                     return status, body
                 url = _next_hop(url, target, location)
                 target = url.target
+                family = Family.of(addresses[0])
+                addresses = (await self._guard.addresses(url, [family]))[family]
             raise TrackerError("too_many_redirects")
         raise TrackerError("timeout")
 
     async def _one_hop(
-        self, httpx: ModuleType, url: TrackerUrl, target: str, family: Family
+        self, httpx: ModuleType, url: TrackerUrl, target: str, addresses: Sequence[bytes]
     ) -> tuple[int, bytes, str | None]:
         """Ask at the first address that can be connected to; the last value is where to go instead."""
-        addresses = (await self._guard.addresses(url, [family]))[family][:_TRIED_ADDRESSES]
+        addresses = addresses[:_TRIED_ADDRESSES]
         for address in addresses[:-1]:
             try:
                 return await self._ask(httpx, url, target, address)

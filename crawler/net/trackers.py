@@ -166,7 +166,7 @@ class TrackerClient:
             answer = await self._udp.ask(addresses[family][0], request, url.target.encode())
         else:
             target = _with_query(url, url.path, tracker_http.announce_query(request))
-            answer = await self._fetch(url, target, family, tracker_http.decode_announce)
+            answer = await self._fetch(url, target, addresses[family], tracker_http.decode_announce)
         assert isinstance(answer, AnnounceAnswer)  # noqa: S101 - what was asked for
         return answer
 
@@ -197,9 +197,9 @@ class TrackerClient:
         families = await self._guard.addresses(url, self._udp.families)
         decode = partial(tracker_http.decode_scrape, wanted=frozenset(infohashes))
         error = TrackerError("unreachable")
-        for family in families:
+        for addresses in families.values():
             try:
-                return (await self._fetch(url, target, family, decode)).files
+                return (await self._fetch(url, target, addresses, decode)).files
             except TrackerError as failed:
                 error = failed
                 if failed.reason not in {"unreachable", "connect_timeout"}:
@@ -210,11 +210,11 @@ class TrackerClient:
         self,
         url: TrackerUrl,
         target: str,
-        family: Family,
+        addresses: Sequence[bytes],
         decode: Callable[[bytes], _Said | TrackerFailure],
     ) -> _Said:
         """Get ``target`` and decode its body; an error status with a body that says why is as good."""
-        status, body = await self._http.get(url, target, family)
+        status, body = await self._http.get(url, target, addresses)
         try:
             said = decode(body)
         except TrackerReplyError as error:
