@@ -11,6 +11,7 @@ from crawler.config_sources import ConfigError
 from crawler.crawl.trackers import TrackerStage
 from crawler.net.tracker_http import TrackerSupportError
 from crawler.net.trackers import TrackerClient
+from crawler.wire.compact import ip_of
 from crawler.wire.tracker_url import parse_tracker_url
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def build(shared: Shared, stations: Sequence[Station]) -> TrackerStage | None:
     return stage
 
 
-def _own_ips(stations: Sequence[Station]) -> list[bytes]:
-    """Return our addresses as other nodes see them (BEP 42)."""
-    return [ip for station in stations if (ip := station.node.external.current) is not None]
+def _own_ips(stations: Sequence[Station]) -> set[bytes]:
+    """Return our addresses: those that we are bound to, and as other nodes see us (BEP 42)."""
+    bound = {ip_of(address) for station in stations for address in station.endpoint.own_addresses}
+    return bound | {ip for station in stations if (ip := station.node.external.current) is not None}

@@ -164,14 +164,17 @@ class TrackerAnnounce:
 
     async def _keep(self, infohash: bytes, announcer: Announcer, stay: bool) -> None:
         async with trio.open_nursery() as nursery:
-            while True:
+            self._begin(nursery, infohash, announcer)
+            while stay:
                 news = self._news
-                for due in announcer.take_due(trio.current_time()):
-                    nursery.start_soon(self._announce, infohash, announcer, due)
-                if not stay:
-                    return
                 with trio.CancelScope(deadline=announcer.next_timer()):
                     await news.wait()
+                self._begin(nursery, infohash, announcer)
+
+    def _begin(self, nursery: trio.Nursery, infohash: bytes, announcer: Announcer) -> None:
+        """Make the announces that are due."""
+        for due in announcer.take_due(trio.current_time()):
+            nursery.start_soon(self._announce, infohash, announcer, due)
 
     async def _announce(self, infohash: bytes, announcer: Announcer, due: Due) -> None:
         url = self._trackers[due.url]

@@ -95,7 +95,9 @@ class TrackerClient:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the sockets until cancelled."""
-        await self._udp.run(task_status=task_status)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._udp.run)
+            task_status.started()
 
     def check_support(self, url: TrackerUrl) -> None:
         """See that what ``url`` needs is installed.
