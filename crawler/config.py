@@ -45,6 +45,7 @@ from crawler.net.peer_listener import ListenerConfig
 from crawler.net.peers import PeersConfig
 from crawler.net.tracker_config import TrackerClientConfig
 from crawler.net.udp import NetworkConfig
+from crawler.reading.config import ReadingConfig
 from crawler.sinks.config import OutputConfig
 from crawler.state import StateConfig
 from crawler.swarm.announce import AnnounceConfig
@@ -106,6 +107,7 @@ class Config:
     metainfo: MetainfoLimits = attrs.field(factory=MetainfoLimits)
     listener: ListenerConfig = attrs.field(factory=ListenerConfig)
     trackers: TrackersConfig = attrs.field(factory=TrackersConfig)
+    reading: ReadingConfig = attrs.field(factory=ReadingConfig)
     tracker_client: TrackerClientConfig = attrs.field(factory=TrackerClientConfig)
     announces: AnnounceConfig = attrs.field(factory=AnnounceConfig)
 

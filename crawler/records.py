@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -118,7 +118,29 @@ class MetadataFound:
         return self.line
 
 
-Record = InfohashesFound | PeersFound | MetadataFound
+@attrs.frozen
+class LinesRead:
+    """Lines of records that an earlier run wrote, as they are.
+
+    Attributes:
+        data: the JSON lines, each with its newline.
+        count: how many they are.
+    """
+
+    data: bytes
+    count: int
+
+    def __len__(self) -> int:
+        """Return how many lines this makes."""
+        return self.count
+
+    def lines(self) -> bytes:
+        """Return the JSON lines."""
+        return self.data
+
+
+Record = InfohashesFound | PeersFound | MetadataFound | LinesRead
+RECORD_TYPES: Final = ("infohash", "peers", "metadata")
 
 
 def metadata_found(

@@ -114,15 +114,7 @@ class Segments:
 
     def closed(self) -> list[Segment]:
         """Return the closed files, oldest first."""
-        found = []
-        for entry in os.scandir(self._path.parent):
-            if not entry.name.startswith(self._path.name + "."):
-                continue
-            match = _STAMP.fullmatch(entry.name[len(self._path.name) :])
-            if match and entry.is_file(follow_symlinks=False):
-                with contextlib.suppress(FileNotFoundError):
-                    found.append(Segment(match[1], match[2], Path(entry.path), entry.stat().st_size))
-        return sorted(found, key=lambda segment: (segment.stamp, segment.suffix))
+        return closed_files(self._path)
 
     def keep_house(self) -> None:
         """Compress what is closed, delete what is too much; trouble is counted and reported, not raised."""
@@ -193,6 +185,23 @@ class Segments:
 
     def _period_of(self, at: float) -> float:
         return at // self._config.rotate_interval if self._config.rotate_interval else 0.0
+
+
+def closed_files(path: Path) -> list[Segment]:
+    """Return the closed files of the output at ``path``, oldest first.
+
+    Raises:
+        OSError: the directory can't be read.
+    """
+    found = []
+    for entry in os.scandir(path.parent):
+        if not entry.name.startswith(path.name + "."):
+            continue
+        match = _STAMP.fullmatch(entry.name[len(path.name) :])
+        if match and entry.is_file(follow_symlinks=False):
+            with contextlib.suppress(FileNotFoundError):
+                found.append(Segment(match[1], match[2], Path(entry.path), entry.stat().st_size))
+    return sorted(found, key=lambda segment: (segment.stamp, segment.suffix))
 
 
 def _stamp(at: datetime) -> str:
