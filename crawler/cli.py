@@ -161,7 +161,7 @@ for _name, _manual in MANUALS.items():
     application.command(
         f"crawler.commands.{_name}:{_name}",
         name=_name,
-        usage=f"dht-crawler {_name} TARGET [OPTIONS]",
+        usage=f"dht-crawler {_name} {_manual.usage}",
         help=_manual.about,
         help_epilogue=_manual.epilogue,
     )

@@ -10,6 +10,7 @@ class Manual(NamedTuple):
 
     about: str
     epilogue: str
+    usage: str = "TARGET [OPTIONS]"
 
 
 # Lines of at most 79 characters: wider ones would be folded.
@@ -95,6 +96,48 @@ Exit codes:
   2    bad input; one line on stderr names it and what is allowed
   130  stopped by Ctrl-C; what was told until then is printed
 """,
+    ),
+    "tail": Manual(
+        """Show the records of a file as they come.
+
+Follows FILE like tail -F, through rotation, compression and emptying, and
+waits for it if it is not there yet; --since goes back into closed files too.
+Whatever strangers wrote is shown so that it cannot move the cursor; --json
+lines are as they are in FILE. At the end, a summary on stderr.
+""",
+        """Examples:
+  dht-crawler tail peers.jsonl --type metadata
+  dht-crawler tail peers.jsonl --since 2h --no-follow | jq -r .infohash
+  dht-crawler tail peers.jsonl.20260102T030405.678Z.gz --from-start
+  ssh host tail -f peers.jsonl | dht-crawler tail -
+
+Exit codes:
+  0    the end of FILE with --no-follow, or nobody reads the output any more
+  1    some of it could not be read
+  2    bad input; one line on stderr names it and what is allowed
+  130  stopped by Ctrl-C; the summary tells what was shown until then
+""",
+        "FILE [OPTIONS]",
+    ),
+    "replay": Manual(
+        """Send files of records to a sink.
+
+Reads FILEs in the order given and writes their records as the daemon would:
+appended, locked, synced, rotated as the [output] settings say. What is no
+record, such as a torn last line, is skipped and counted.
+""",
+        """Examples:
+  dht-crawler replay peers.jsonl.2026*Z.gz --into all.jsonl
+  dht-crawler replay old.jsonl.zst --into - --type metadata | jq -r .name
+  dht-crawler replay a.jsonl b.jsonl --into both.jsonl --dedupe
+
+Exit codes:
+  0    every record that was wanted is in every sink, acknowledged
+  1    not all of them are, or a file could not be read to its end
+  2    bad input; one line on stderr names it and what is allowed
+  130  stopped by Ctrl-C; what was read until then is written
+""",
+        "FILE... --into SINK [OPTIONS]",
     ),
 }
 TRACKER: Final = Manual(
