@@ -115,6 +115,7 @@ def crawl(swarm: SwarmProcess, directory: Path, infos: dict[str, bytes]) -> dict
 def main() -> None:
     """Enter the namespace, play the scene, print the facts."""
     namespace.enter()
+    namespace.call_from(DAEMON_HOST)
     directory = Path(sys.argv[1])
     shared = directory / "content"
     shared.mkdir()
