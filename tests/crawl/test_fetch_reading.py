@@ -63,15 +63,20 @@ def turns() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
+def drain(sock: socket.socket) -> None:
+    """Receive what is there."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sock.recvfrom(2000)
+
+
 async def busy(sock: socket.socket, gaps: list[float]) -> None:
     """Be a loop that sends and receives a batch of datagrams every 10 ms; note how long each round takes."""
     while True:
         began = time.monotonic()
         for _ in range(DATAGRAMS):
             sock.sendto(b"x" * 100, sock.getsockname())
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                sock.recvfrom(2000)
+        drain(sock)
         await trio.lowlevel.checkpoint()
         gaps.append(time.monotonic() - began)
         await trio.sleep(0.01)

@@ -84,6 +84,11 @@ class Scene:
         return c.infohashes_in == c.told + c.untold + dropped + self.stage.held
 
 
+async def asked_for_ever(stage: TrackerStage) -> None:
+    """Run the stage."""
+    await stage.run()
+
+
 @contextlib.asynccontextmanager
 async def running(**settings: Any) -> AsyncIterator[Scene]:
     """Run a stage against a tracker for the length of the block."""
@@ -109,7 +114,7 @@ async def running(**settings: Any) -> AsyncIterator[Scene]:
             rng=rng,
             port=6881,
         )
-        nursery.start_soon(stage.run)
+        nursery.start_soon(asked_for_ever, stage)
         yield Scene(stage, swarms, outlet, offered)
         nursery.cancel_scope.cancel()
 

@@ -90,7 +90,7 @@ class HttpTracker:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         self.port = listeners[0].socket.getsockname()[1]
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.serve_listeners, self._serve, listeners)
+            await nursery.start(trio.serve_listeners, self._serve, listeners)
             yield self
             nursery.cancel_scope.cancel()
 
