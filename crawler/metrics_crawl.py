@@ -245,7 +245,9 @@ OUTPUTS = (
     Metric("output_written_bytes", _C, "Bytes written.", "outputs.*.bytes_written", _OUTPUT, "bytes"),
     Metric("output_writes", _C, "Batches written and synced.", "outputs.*.writes", _OUTPUT, "batches"),
     Metric("output_failures", _C, "Attempts that failed.", "outputs.*.failures", _OUTPUT, "attempts"),
-    Metric("output_alarms", _C, "Failed syncs.", "outputs.*.alarms", _OUTPUT, "syncs"),
+    Metric(
+        "output_alarms", _C, "Times that a disk was full or failed.", "outputs.*.alarms", _OUTPUT, "alarms"
+    ),
     Metric(
         "output_lines_rewritten",
         _C,

@@ -32,7 +32,8 @@ class SinkStatistics:
         bytes_written: bytes that the system took, rewritten ones too.
         writes: batches acknowledged.
         failures: attempts at a batch that failed.
-        alarms: failures after which the disk's word could not be trusted, so that a new file was begun.
+        alarms: times that somebody should have a look: lines are not accepted any more, as by a full disk, or
+            the disk's word could not be trusted, so that a new file was begun.
         lines_rewritten: lines of batches begun in one file and written anew to another.
         torn: last lines cut off at opening.
         reopened: times that a file was followed after it was renamed or removed by others.

@@ -70,7 +70,7 @@ class JsonlSink:
         self._segments: Segments | None = None
         self._target = self._open(disk or Disk(), wall_clock)
         self._lines_in = self.lines_written = 0
-        self._writes = self._failures = self._lines_rewritten = 0
+        self._writes = self._failures = self._alarms = self._lines_rewritten = 0
         self._trouble = ""
         self._busy = False
         self._nudge = trio.Event()
@@ -110,7 +110,7 @@ class JsonlSink:
             bytes_written=target.bytes_written,
             writes=self._writes,
             failures=self._failures,
-            alarms=target.alarms,
+            alarms=self._alarms + target.alarms,
             lines_rewritten=self._lines_rewritten,
             torn=target.torn,
             reopened=target.reopened,
@@ -198,13 +198,15 @@ class JsonlSink:
 
     async def _commit(self, data: bytes, lines: int) -> None:
         pause = self._config.retry_first
-        rewrites = self._target.counters.rewrites
+        rewrites, alarms = self._target.counters.rewrites, self._target.counters.alarms
         while True:
             try:
                 await self._in_thread(partial(self._target.commit, data, trio.current_time()))
             except OSError as error:
                 if error.errno in _READER_GONE:
                     raise ReaderGoneError from error
+                # One alarm for a disk that stays full; the target raises its own when a disk fails.
+                self._alarms += not self._trouble and self._target.counters.alarms == alarms
                 await self._rest(error, pause)
                 pause = min(pause * 2, self._config.retry_longest)
             else:

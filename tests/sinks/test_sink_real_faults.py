@@ -67,7 +67,7 @@ def test_an_error_at_a_call(tmp_path: Path, name: str, number: int) -> None:
 
     assert (outcome.lost, outcome.twice) == (0, 0)
     assert outcome.failures >= 1
-    assert outcome.alarms == (outcome.failures if name.startswith("EIO") else 0)
+    assert outcome.alarms == outcome.failures
     assert outcome.standstill < LONGEST_STANDSTILL
 
 

@@ -37,7 +37,7 @@ class Outcome:
         acknowledged: lines that the process said were on the disk.
         lost: those of them that are in no file.
         twice: lines that are there more than once.
-        alarms: syncs that failed, as the sink counts them.
+        alarms: times that the disk was full or failed, as the sink counts them.
         failures: attempts at a batch that failed, as the sink counts them.
         standstill: the longest time between two acknowledgements, in seconds.
         restart: seconds from the start of the next process until it could write; 0 when none was needed.
