@@ -34,7 +34,7 @@ def test_a_crawl_on_a_failing_disk(tmp_path: Path) -> None:
         assert {record["infohash"] for record in records if record["type"] == kind} == wanted
     read = text_string_to_metric_families(crawl.metrics)  # type: ignore[no-untyped-call] # the library's gap
     counts = {family.name: sum(sample.value for sample in family.samples) for family in read}
-    assert counts["dht_crawler_output_alarms"] >= 1
-    assert counts["dht_crawler_output_failures"] >= counts["dht_crawler_output_alarms"] + 1
+    assert counts["dht_crawler_output_alarms"] >= 2
+    assert counts["dht_crawler_output_failures"] >= counts["dht_crawler_output_alarms"]
     assert counts["dht_crawler_output_in_trouble"] == 0
     assert crawl.exit.code == 0, crawl.log
