@@ -120,6 +120,7 @@ async def _run(
     nursery.start_soon(run.keeper.run, name="seen")
     if run.state is not None:
         nursery.start_soon(_keep_state, run, run.state, logger, name="state")
+        nursery.start_soon(_note_settled, run, logger, name="ledger")
         nursery.start_soon(_beat, run.state, watching.address_of(door), name="heartbeat")
     await lifetime.over.wait()
     logger.info("crawler.stopping", reason=lifetime.reason)
@@ -197,6 +198,18 @@ async def _keep_state(run: Run, state: StateDirectory, logger: Any) -> None:
     while True:
         await trio.sleep(run.shared.config.state.save_interval)
         await _save_state(run, state, logger)
+
+
+async def _note_settled(run: Run, logger: Any) -> None:
+    """Note who may be asked again when, so that a kill lets nobody be asked too soon."""
+    while True:
+        await trio.sleep(run.shared.config.state.note_interval)
+        try:
+            for parts in run.families.values():
+                if parts.keeper is not None:
+                    await parts.keeper.note(run.clock.offset)
+        except OSError as error:
+            logger.warning("state.not_saved", problem=str(error))
 
 
 async def _save_state(run: Run, state: StateDirectory, logger: Any) -> None:

@@ -22,7 +22,6 @@ import trio
 from crawler import fetching, status, trackers_side
 from crawler.allocator import give_back_large_blocks
 from crawler.config import ConfigError
-from crawler.crawl import ledger
 from crawler.crawl.credit import Credit
 from crawler.crawl.frontier import Frontier
 from crawler.crawl.lookup_queue import LookupQueue
@@ -40,6 +39,7 @@ from crawler.net.limits import QueryBudget
 from crawler.sinks.base import SinkError
 from crawler.sinks.outputs import Outputs
 from crawler.state import StateDirectory
+from crawler.state_ledger import LedgerKeeper
 from crawler.state_seen import SeenKeeper
 from crawler.state_slices import SliceFiles
 from crawler.station import FamilyParts, Shared, Station
@@ -121,7 +121,8 @@ async def save_state(run: Run, state: StateDirectory) -> None:
             for node in station.node.table.good_nodes(now)
         ]
         await state.save(f"nodes.{family.name.lower()}", [good or list(parts.saved_nodes)])
-        await state.save(f"ledger.{family.name.lower()}", ledger.to_pieces(parts.frontier, run.clock.offset))
+        if parts.keeper is not None:
+            await parts.keeper.save(run.clock.offset)
     if run.lookups is not None:
         await state.save("locate", _waiting(run))
     if run.fetching is not None:
@@ -369,6 +370,7 @@ def _family_parts(
 ) -> FamilyParts:
     frontier = Frontier(shared.config.frontier, shared.rng)
     saved: list[bytes] = []
+    keeper = None
     if state is not None:
         name = family.name.lower()
         saved = [
@@ -378,17 +380,13 @@ def _family_parts(
             for node in piece
             if isinstance(node, bytes) and len(node) == family.address_bytes
         ]
-        try:
-            ledger.restore(
-                frontier,
-                state.load(f"ledger.{name}"),
-                wall_minus_now,
-                admits=partial(_may_restore, family, private=shared.config.network.allow_private),
-                latest=trio.current_time() + _LONGEST_REST,
-            )
-        except ledger.LedgerFormError as error:
-            state.discard(f"ledger.{name}", str(error))
-    return FamilyParts(family, frontier, RumourGuard(shared.config.rumours), saved)
+        keeper = LedgerKeeper(state, state.path, f"ledger.{name}", frontier)
+        keeper.restore(
+            wall_minus_now,
+            admits=partial(_may_restore, family, private=shared.config.network.allow_private),
+            latest=trio.current_time() + _LONGEST_REST,
+        )
+    return FamilyParts(family, frontier, RumourGuard(shared.config.rumours), saved, keeper)
 
 
 def _may_restore(family: Family, address: bytes, *, private: bool) -> bool:

@@ -37,6 +37,9 @@ class StateConfig:
         "", unit="", help="Directory for the state; empty: nothing is kept over a restart."
     )
     save_interval: float = setting(60.0, unit="s", help="How often the state is saved.", above=0)
+    note_interval: float = setting(
+        2.0, unit="s", help="How often it is noted who may be asked again when, between saves.", above=0
+    )
 
 
 class DamagedStateError(Exception):
@@ -53,14 +56,14 @@ class StateDirectory:
             OSError: when it cannot be made.
         """
         path.mkdir(parents=True, exist_ok=True)
-        self._path = path
+        self.path = path
         self._on_event = on_event
         self._told: str | None = None
         self._saving = trio.Lock()
 
     def load(self, name: str) -> list[Any]:
         """Return the pieces saved as ``name``; none when there is no such file or it is damaged."""
-        path = self._path / name
+        path = self.path / name
         try:
             return list(_pieces(path.read_bytes()))
         except FileNotFoundError:
@@ -81,7 +84,7 @@ class StateDirectory:
             await self._save(name, pieces)
 
     async def _save(self, name: str, pieces: Iterable[Any]) -> None:
-        aside = self._path / (name + ".new")
+        aside = self.path / (name + ".new")
         encode = msgspec.msgpack.Encoder().encode
         checksum = 0
         async with await trio.open_file(aside, "wb") as file:
@@ -94,11 +97,11 @@ class StateDirectory:
             await file.write(bytes(_LENGTH) + checksum.to_bytes(4, "big"))
             await file.flush()
             await trio.to_thread.run_sync(os.fsync, file.fileno())
-        await trio.to_thread.run_sync(os.replace, aside, self._path / name)
+        await trio.to_thread.run_sync(os.replace, aside, self.path / name)
 
     def beat(self, address: str = "") -> None:
         """Touch the heartbeat file, which the health check reads; it says at which address HTTP is served."""
-        path = self._path / _HEARTBEAT
+        path = self.path / _HEARTBEAT
         if address == self._told:
             path.touch()
         else:
@@ -115,7 +118,7 @@ class StateDirectory:
 
     def discard(self, name: str, problem: str) -> None:
         """Set the file ``name`` aside, because what it holds makes no sense: ``problem``."""
-        self._set_aside(self._path / name, problem)
+        self._set_aside(self.path / name, problem)
 
 
 def _pieces(data: bytes) -> Iterator[Any]:

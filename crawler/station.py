@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from crawler.dht.tokens import Tokens
     from crawler.net.dht import DatagramSocket
     from crawler.net.limits import QueryBudget
+    from crawler.state_ledger import LedgerKeeper
     from crawler.wire.compact import Family
 
 
@@ -58,6 +59,7 @@ class FamilyParts:
     frontier: Frontier
     rumours: RumourGuard
     saved_nodes: Sequence[bytes] = ()
+    keeper: LedgerKeeper | None = None
 
 
 def _tell_no_one(_infohashes: Sequence[bytes]) -> None:

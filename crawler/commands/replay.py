@@ -98,8 +98,8 @@ def replay(*file: FilesArgument, flags: ReplayFlags) -> int:
         outputs = Outputs(config.output, partial(_tell, screen))
     except (ValueError, UnreadableError, SinkError) as error:
         return refuse(error)
-    with contextlib.closing(outputs):
-        reader = _Reader(inputs, wanted, config.reading, screen, dedupe=flags.dedupe)
+    reader = _Reader(inputs, wanted, config.reading, screen, dedupe=flags.dedupe)
+    with contextlib.closing(outputs), contextlib.closing(reader):
         return trio.run(_Run(reader, outputs, screen).run)
 
 

@@ -149,7 +149,11 @@ _PROMISE = {
 
 
 class Frontier:
-    """The ledger of one address family."""
+    """The ledger of one address family.
+
+    Attributes:
+        settled: is given every contact whose rest begins, for whoever saves them; None: nobody does.
+    """
 
     def __init__(self, config: FrontierConfig, rng: Random) -> None:
         """Start empty."""
@@ -166,6 +170,7 @@ class Frontier:
         self._stale = 0
         self._dropped_full = 0
         self._evicted_silent = 0
+        self.settled: deque[Contact] | None = None
 
     def __len__(self) -> int:
         return len(self._contacts)
@@ -382,6 +387,8 @@ class Frontier:
         contact.due = due
         contact.phase = Phase.WAITING
         self._wheel.put(due, contact)
+        if self.settled is not None:
+            self.settled.append(contact)
 
     def _learn(self, standing: Standing, new: int) -> None:
         self._promise[standing] += _LEARNING * (new - self._promise[standing])

@@ -29,7 +29,12 @@ def to_pieces(frontier: Frontier, wall_minus_now: float) -> Iterator[list[list[A
     """Yield the rows of ``frontier`` in pieces; ``wall_minus_now`` turns its times into epoch seconds."""
     contacts = list(frontier)
     for start in range(0, len(contacts), PIECE):
-        yield [_row(contact, wall_minus_now) for contact in contacts[start : start + PIECE]]
+        yield rows(contacts[start : start + PIECE], wall_minus_now)
+
+
+def rows(contacts: Iterable[Contact], wall_minus_now: float) -> list[list[Any]]:
+    """Return the rows of ``contacts``."""
+    return [_row(contact, wall_minus_now) for contact in contacts]
 
 
 def restore(

@@ -23,6 +23,6 @@ class ReadingConfig:
     max_distinct: int = setting(
         500_000,
         unit="infohashes",
-        help="tail counts distinct ones up to this, replay --dedupe remembers so many; 100 B each.",
+        help="Distinct ones that tail counts, and that replay --dedupe remembers; 100 B each.",
         minimum=2,
     )

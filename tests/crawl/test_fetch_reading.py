@@ -114,7 +114,7 @@ async def read(info: bytes) -> tuple[float, float, str]:
 
 @pytest.mark.usefixtures("turns")
 async def test_the_loop_goes_on_while_huge_metadata_is_read() -> None:
-    """Reading 8 MiB of metadata with 110,000 files holds no round of a busy loop up for a tenth of its time.
+    """Reading 8 MiB of metadata, 110,000 files, holds no round of a busy loop up for a quarter of its time.
 
     The middle one of three tries, because other programs take the processor too; without a thread, or with
     Python's own way to share the interpreter, one round lasts about half as long as the reading.
@@ -128,4 +128,4 @@ async def test_the_loop_goes_on_while_huge_metadata_is_read() -> None:
         assert '"files_truncated":true,"file_count":110000' in line
         tries.append((longest, seconds))
     longest, seconds = sorted(tries)[TRIES // 2]
-    assert longest < max(0.05, seconds / 10), tries
+    assert longest < max(0.05, seconds / 4), tries

@@ -117,7 +117,10 @@ def _met_through_us(sniffer: namespace.Sniffer, daemon: Address, transmission: A
 def _play(directory: Path, swarm: SwarmProcess, liars: list[ScriptedNode], sniffer: namespace.Sniffer) -> Any:
     """Run the daemon among them and transmission behind it; return what was seen."""
     out = directory / "peers.jsonl"
-    extra = ["--state", str(directory / "state"), "--duration", "150"]
+    settings = directory / "settings.toml"
+    # In a bucket of 8 the swarm may leave no place for transmission; that it gets one is what is looked at.
+    settings.write_text("[routing]\nbucket_size = 32\n", encoding="utf-8")
+    extra = ["--state", str(directory / "state"), "--duration", "150", "--config", str(settings)]
     bootstrap = [swarm.nodes[0], *(liar.text for liar in liars)]
     lies = {liar.manners.samples[0].hex(): ["{}:{}".format(*HONEST_PEER)] for liar in liars}
     truth = {**swarm.peers, **lies}

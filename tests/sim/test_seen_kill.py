@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.mark.skipif(sys.platform != "linux", reason="the simulated network needs Linux")
 @pytest.mark.timeout(240)
 def test_a_killed_daemon_remembers_what_it_wrote(tmp_path: Path) -> None:
-    """After three kills all seen has its line, repeats are of the last minute, and most was kept."""
+    """After three kills all seen has its line, repeats are of the last minute, and few are asked too soon."""
     toll = kill_daemon(tmp_path, kills=3, seed=1, shortest=1.5, longest=3.0)
 
     assert (toll.kills, toll.lost, toll.damaged) == (3, 0, 0), toll
@@ -24,3 +24,4 @@ def test_a_killed_daemon_remembers_what_it_wrote(tmp_path: Path) -> None:
     assert toll.filters >= 1, toll
     assert toll.remembered > 5000, toll
     assert toll.repeated < toll.written / 2, toll
+    assert toll.too_soon < toll.written / 20, toll

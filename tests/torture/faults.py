@@ -127,13 +127,13 @@ def main() -> None:
             f"{name} N, N = 1..{len(outcomes)}: {sum(o.acknowledged for o in outcomes)} acknowledged, "
             f"{sum(o.lost for o in outcomes)} lost, {sum(o.twice for o in outcomes)} twice, "
             f"alarms {sum(o.alarms for o in outcomes)}, failures {sum(o.failures for o in outcomes)}, "
-            f"longest standstill {max(o.standstill for o in outcomes):.2f} s, "
-            f"slowest restart {max(o.restart for o in outcomes):.2f} s",
+            f"longest standstill {max((o.standstill for o in outcomes), default=0.0):.2f} s, "
+            f"slowest restart {max((o.restart for o in outcomes), default=0.0):.2f} s",
             flush=True,
         )
         bad += sum(o.lost > 0 or o.standstill > LONGEST_STANDSTILL for o in outcomes)
         bad += sum(o.restart > SLOWEST_RESTART for o in outcomes)
-        bad += name in ERRORS and any(o.failures < 1 for o in outcomes)
+        bad += name in ERRORS and any(o.failures < 1 or o.alarms < 1 for o in outcomes)
     sys.exit(bool(bad))
 
 

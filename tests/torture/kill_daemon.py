@@ -30,7 +30,14 @@ from tests.sim.network_process import NetworkProcess
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SETTINGS = "[seen]\ncapacity = 200000\njournal = 2000\njournal_interval = 0.5\n[state]\nsave_interval = 5\n"
+SETTINGS = """[seen]
+capacity = 200000
+journal = 2000
+journal_interval = 0.5
+[state]
+save_interval = 5
+note_interval = 0.5
+"""
 """Small enough that journals begin anew, slices close and filters are saved between the kills."""
 
 
@@ -47,6 +54,7 @@ class KillsToll:
         oldest_repeated: seconds before a kill that the oldest of those had come first.
         slowest_restart: seconds from the start of the process until it listened.
         damaged: files that a restart set aside.
+        too_soon: samples asked for again inside the interval that the node had stated.
     """
 
     kills: int = 0
@@ -58,6 +66,7 @@ class KillsToll:
     oldest_repeated: float = 0.0
     slowest_restart: float = 0.0
     damaged: int = 0
+    too_soon: int = 0
 
 
 def kill_daemon(
@@ -89,6 +98,7 @@ def kill_daemon(
             toll.kills += 1
             toll.damaged += sum(event.get("event") == "state.damaged" for event in daemon.events)
             _judge(toll, directory, state)
+        toll.too_soon = network.stop().summary["sample_repeats"]
     _count_repeats(toll, out, killed)
     return toll
 
