@@ -380,7 +380,7 @@ def _family_parts(
             for node in piece
             if isinstance(node, bytes) and len(node) == family.address_bytes
         ]
-        keeper = LedgerKeeper(state, state.path, f"ledger.{name}", frontier)
+        keeper = LedgerKeeper(state, f"ledger.{name}", frontier, shared.config.state.max_unnoted)
         keeper.restore(
             wall_minus_now,
             admits=partial(_may_restore, family, private=shared.config.network.allow_private),

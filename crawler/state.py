@@ -40,6 +40,12 @@ class StateConfig:
     note_interval: float = setting(
         2.0, unit="s", help="How often it is noted who may be asked again when, between saves.", above=0
     )
+    max_unnoted: int = setting(
+        200_000,
+        unit="nodes",
+        help="May wait to be noted by a disk that is full; the oldest beyond wait for the next save.",
+        minimum=1000,
+    )
 
 
 class DamagedStateError(Exception):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -19,25 +19,21 @@ from crawler.state_journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from crawler.crawl.frontier import Contact, Frontier
     from crawler.state import StateDirectory
-
-_MOST_UNSAVED: Final = 200_000
-"""Settled contacts that may wait for a disk which does not take them; the oldest beyond are forgotten."""
 
 
 class LedgerKeeper:
     """The saved ledger of one address family."""
 
-    def __init__(self, state: StateDirectory, directory: Path, name: str, frontier: Frontier) -> None:
-        """Keep ``frontier`` under ``name``."""
+    def __init__(self, state: StateDirectory, name: str, frontier: Frontier, max_unnoted: int) -> None:
+        """Keep ``frontier`` under ``name``; so many settled contacts may wait for the disk."""
         self._state = state
         self._name = name
         self._frontier = frontier
-        self._journal = Journal(directory, name)
-        self._settled: deque[Contact] = deque(maxlen=_MOST_UNSAVED)
+        self._journal = Journal(state.path, name)
+        self._settled: deque[Contact] = deque(maxlen=max_unnoted)
 
     def restore(self, wall_minus_now: float, *, admits: Callable[[bytes], bool], latest: float) -> None:
         """Put back what an earlier run saved, and note from now on what is settled; as `ledger.restore`."""
@@ -71,7 +67,9 @@ class LedgerKeeper:
         try:
             await trio.to_thread.run_sync(self._journal.append, blocks)
         except OSError:
-            self._settled.extendleft(reversed(latest[: _MOST_UNSAVED - len(self._settled)]))
+            settled_since = list(self._settled)
+            self._settled.clear()
+            self._settled.extend(latest + settled_since)
             raise
 
     async def save(self, wall_minus_now: float) -> None:

@@ -29,7 +29,7 @@ def frontier() -> Frontier:
 
 def keeper(directory: Path, contacts: Frontier) -> LedgerKeeper:
     """Return what keeps ``contacts`` in ``directory``, with all of an earlier run put back."""
-    kept = LedgerKeeper(StateDirectory(directory, lambda *_: None), directory, "ledger.ipv4", contacts)
+    kept = LedgerKeeper(StateDirectory(directory, lambda *_: None), "ledger.ipv4", contacts, 1000)
     kept.restore(WALL, admits=lambda _address: True, latest=float("inf"))
     return kept
 
