@@ -202,14 +202,18 @@ async def _keep_state(run: Run, state: StateDirectory, logger: Any) -> None:
 
 async def _note_settled(run: Run, logger: Any) -> None:
     """Note who may be asked again when, so that a kill lets nobody be asked too soon."""
+    in_trouble = False
     while True:
         await trio.sleep(run.shared.config.state.note_interval)
         try:
             for parts in run.families.values():
                 if parts.keeper is not None:
                     await parts.keeper.note(run.clock.offset)
+            in_trouble = False
         except OSError as error:
-            logger.warning("state.not_saved", problem=str(error))
+            if not in_trouble:
+                logger.warning("state.not_noted", problem=str(error))
+            in_trouble = True
 
 
 async def _save_state(run: Run, state: StateDirectory, logger: Any) -> None:

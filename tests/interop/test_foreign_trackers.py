@@ -156,7 +156,11 @@ def test_the_commands(tracker: ForeignTracker) -> None:
     scrape = ("scrape", target, "--tracker", tracker.http, "--json", "--allow-private")
     with start(*stay, "--stay", "--seed", "--allow-private", "--json") as process:
         assert process.stdout is not None
-        events = [process.stdout.readline() for _ in range(2)]
+        events: list[str] = []
+        # Peers come in between: ourselves, as the other announce has put us on the list.
+        while sum('"event":"started"' in line for line in events) < len(("udp", "http")):
+            events.append(process.stdout.readline())
+            assert events[-1], events
         with start(*scrape) as asked:
             seen = asked.communicate(timeout=30)[0]
         done = interrupt(process, lambda: True)
