@@ -124,7 +124,7 @@ def url_of(tracker: SimpleTracker, carrier: str) -> str:
 
 @pytest.mark.parametrize("carrier", CARRIERS)
 async def test_real_clients_find_each_other(carrier: str, tmp_path: Path) -> None:
-    """Two downloads, from Transmission to libtorrent and on to aria2, need no more than us."""
+    """Three clients need no more than us for their downloads, and each one's goodbye is heard."""
     lt = pytest.importorskip("libtorrent", reason="libtorrent has no wheel for this Python")
     for program in (PROGRAM, "aria2c"):
         if shutil.which(program) is None:
@@ -160,12 +160,16 @@ async def test_real_clients_find_each_other(carrier: str, tmp_path: Path) -> Non
             for handle in handles:
                 swarm.remove_torrent(handle)
             await until(lambda: tracker.get_peers(second_hash) == [], "libtorrent leaves")
-            await until(lambda: len(tracker.get_peers(first_hash)) == 1, "libtorrent leaves")
+            await until(lambda: tracker.scrape(first_hash) == ScrapeCounts(1, 1, 0), "libtorrent leaves")
+            assert tracker.get_peers(first_hash) == [("127.0.0.1", transmission.port)]
+            await trio.to_thread.run_sync(transmission.stop_torrents)
+            await until(lambda: tracker.scrape(first_hash) == ScrapeCounts(0, 1, 0), "Transmission leaves")
         counters = tracker.figures()
     used, unused = counters["carriers"][carrier], counters["carriers"]["http" if carrier == "udp" else "udp"]
     assert used["answered"]["announce"] >= 7
     assert (unused["received"], used["refused"]) == (0, {})
-    assert counters["registry"]["events"]["completed"] == 2
+    events = counters["registry"]["events"]
+    assert (events["completed"], events["stored"], events["stopped"]) == (2, 4, 4)
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
