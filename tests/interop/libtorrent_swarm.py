@@ -23,11 +23,13 @@ from tests.interop import plain_krpc
 from tests.interop.libtorrent_seeder import handmade, infos
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from tests.interop.plain_krpc import Address
 
 PIECE_BYTES = 16_384
+# A loaded machine may take its time; what takes longer than this will never come.
+_PATIENCE_SECONDS = 60.0
 
 # Nothing may leave the bench: no router, no multicast, no port mapping.
 _QUIET: dict[str, Any] = {
@@ -110,7 +112,7 @@ class Swarm:
 
     def introduce(self) -> None:
         """Tell each session of two others and of the nodes to know, until its table has filled from there."""
-        _poll(lambda: all(session.listen_port() for session in self._sessions), 10, "listening")
+        _poll(lambda: all(session.listen_port() for session in self._sessions), "listening")
         ports = [session.listen_port() for session in self._sessions]
         self.addresses = list(zip(self._spec.addresses, ports, strict=True))
         if self._spec.both_families:
@@ -126,7 +128,7 @@ class Swarm:
                     self._introduce_one(index)
             return min(sizes) >= enough
 
-        _poll(filled, 20, "tables filled", every=0.3)
+        _poll(filled, "tables filled", every=0.3)
 
     def _introduce_one(self, index: int) -> None:
         neighbours = {0, (index + 1) % len(self.addresses)} - {index}
@@ -150,20 +152,26 @@ class Swarm:
         wanted = self._spec.stored
         if wanted is None:
             wanted = sum(map(len, self._seeders.values())) * min(8, count - 1)
-        _poll(lambda: sum(self._counters("dht.dht_peers")) >= wanted, 20, f"{wanted} announces stored")
+        _poll(lambda: sum(self._counters("dht.dht_peers")) >= wanted, f"{wanted} announces stored")
         if count > 1:
             self._make_findable()
 
     def _make_findable(self) -> None:
-        """Look every torrent up once, and announce it again where libtorrent's first announce went astray."""
+        """Look every torrent up until all its seeds are found, announcing it again while one is missing.
+
+        In a DHT this young a first announce may have met nodes that knew nobody yet.
+        """
         for number, (infohash, handles) in enumerate(self._handles.items()):
             asker = (number + 3) % len(self._sessions)
-            deadline = time.monotonic() + 10
-            while not self.get_peers({"session": asker, "infohash": infohash, "seconds": 0.5})["peers"]:
+            missing = set(self._seeders[infohash])
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+            while missing:
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"swarm: nobody finds {infohash}")
-                for handle in handles:
-                    handle.force_dht_announce()
+                    raise TimeoutError(f"swarm: nobody finds {infohash} at {sorted(missing)}")
+                missing.difference_update(self._look_up(asker, infohash, 1.0, missing))
+                if missing:
+                    for handle in handles:
+                        handle.force_dht_announce()
 
     def _make_infos(self) -> dict[str, bytes]:
         """Return the info dicts of all torrents; of the plain ones the content is written too."""
@@ -187,14 +195,14 @@ class Swarm:
         handle.force_dht_announce()
         for infohash in filter(None, infohashes):
             self._handles.setdefault(infohash, []).append(handle)
-            self._seeders.setdefault(infohash, []).append("{}:{}".format(*self.addresses[index]))
+            self._seeders.setdefault(infohash, []).append(plain_krpc.format_address(self.addresses[index]))
             if self.addresses6:
-                self._seeders[infohash].append("[{}]:{}".format(*self.addresses6[index]))
+                self._seeders[infohash].append(plain_krpc.format_address(self.addresses6[index]))
 
     def ready(self) -> dict[str, Any]:
         """Return the truth: the nodes, the torrents, and for each infohash the peers that announced it."""
-        nodes = ["{}:{}".format(*address) for address in self.addresses]
-        nodes6 = ["[{}]:{}".format(*address) for address in self.addresses6]
+        nodes = [plain_krpc.format_address(address) for address in self.addresses]
+        nodes6 = [plain_krpc.format_address(address) for address in self.addresses6]
         told = {"nodes": nodes, "nodes6": nodes6, "peers": self._seeders, "torrents": self._torrents}
         return {"ready": True, **told}
 
@@ -215,19 +223,29 @@ class Swarm:
 
     def get_peers(self, command: dict[str, Any]) -> dict[str, Any]:
         """Look ``infohash`` up from session number ``session`` until there are peers, or for ``seconds``."""
-        session = self._sessions[command["session"]]
-        session.pop_alerts()
-        infohash = lt.sha1_hash(bytes.fromhex(command["infohash"]))
-        deadline = time.monotonic() + float(command["seconds"])
-        while time.monotonic() < deadline:
-            session.dht_get_peers(infohash)
-            pause = time.monotonic() + 1
-            while time.monotonic() < pause:
-                time.sleep(0.02)
-                peers = [peer for alert in session.pop_alerts() for peer in _peers_in(alert, infohash)]
-                if peers:
-                    return {"peers": sorted(set(peers))}
+        index, infohash, seconds = command["session"], command["infohash"], float(command["seconds"])
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if peers := self._look_up(index, infohash, min(left, 1.0)):
+                return {"peers": sorted(peers)}
         return {"peers": []}
+
+    def _look_up(
+        self, index: int, infohash: str, seconds: float, wanted: Collection[str] = frozenset()
+    ) -> set[str]:
+        """Start one lookup in a session; return its peers once all ``wanted``, at least one, are among them.
+
+        After ``seconds`` returns what was found until then.
+        """
+        session, target = self._sessions[index], lt.sha1_hash(bytes.fromhex(infohash))
+        session.pop_alerts()
+        session.dht_get_peers(target)
+        found: set[str] = set()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not (found and found.issuperset(wanted)):
+            time.sleep(0.02)
+            found.update(peer for alert in session.pop_alerts() for peer in _peers_in(alert, target))
+        return found
 
     def announce(self, _command: dict[str, Any]) -> dict[str, Any]:
         """Announce every torrent of every session again."""
@@ -274,7 +292,7 @@ def _port_at(session: Any, host: str) -> int:
         )
         return bool(ports)
 
-    _poll(bound, 10, f"listening at {host}")
+    _poll(bound, f"listening at {host}")
     return ports[0]
 
 
@@ -291,14 +309,14 @@ def _is_node(node: Any, command: dict[str, Any]) -> bool:
 def _peers_in(alert: Any, infohash: Any) -> list[str]:
     if not isinstance(alert, lt.dht_get_peers_reply_alert) or alert.info_hash != infohash:
         return []
-    return ["{}:{}".format(*peer) for peer in alert.peers()]
+    return [plain_krpc.format_address(peer) for peer in alert.peers()]
 
 
-def _poll(condition: Callable[[], bool], seconds: float, what: str, every: float = 0.05) -> None:
-    deadline = time.monotonic() + seconds
+def _poll(condition: Callable[[], bool], what: str, every: float = 0.05) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"swarm: not after {seconds} s: {what}")
+            raise TimeoutError(f"swarm: not after {_PATIENCE_SECONDS:g} s: {what}")
         time.sleep(every)
 
 

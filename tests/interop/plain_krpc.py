@@ -80,6 +80,12 @@ def parse_address(text: str) -> Address:
     return host.strip("[]"), int(port)
 
 
+def format_address(address: Address) -> str:
+    """Return an address and port as text, an IPv6 address in brackets."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def make_query(method: bytes, **args: bytes | int) -> tuple[bytes, bytes]:
     """Return ``(tid, datagram)`` of a read-only query (BEP 43), so that nobody adds the asker to a table."""
     tid = struct.pack("!I", next(_transaction_numbers))

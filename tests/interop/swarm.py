@@ -84,8 +84,7 @@ class SwarmProcess:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            self._process.kill()
-            self._process.wait()
+            self.stop()
             raise RuntimeError(f"the libtorrent swarm ended with code {self._process.returncode}")
         answer: dict[str, Any] = json.loads(line)
         return answer
