@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 from crawler import __version__
 from crawler.cli_help import PlainHelp
+from crawler.commands.complaint import complain, refuse
 from crawler.commands.manual import MANUALS, TRACKER
 from crawler.config_sources import ConfigError
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from crawler.config import Config
 
-FINE, CRASHED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+FINE, CRASHED, INTERRUPTED = 0, 1, 130
 
 _ABOUT = """Crawl the BitTorrent Mainline DHT.
 
@@ -205,15 +206,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = application(argv, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        return _refuse(_words(error))
+        code = refuse(_words(error))
     except ConfigError as error:
-        return _refuse(str(error))
+        code = refuse(error)
     except BrokenPipeError:  # `dht-crawler config | head`: the reader has what it wanted
         code = FINE
     except KeyboardInterrupt:
         code = INTERRUPTED
     finally:
-        _let_go_of_stdout()
+        trouble = _let_go_of_stdout()
+    if trouble and not code:
+        complain(f"dht-crawler: error: cannot write to standard output: {trouble}")
+        return CRASHED
     return code if isinstance(code, int) else FINE
 
 
@@ -269,16 +273,17 @@ def _words(error: CycloptsError) -> str:
     return " ".join(str(error).split())
 
 
-def _refuse(message: str) -> int:
-    line = "".join(c if c.isprintable() else "?" for c in message)
-    print(f"dht-crawler: error: {line}", file=sys.stderr)  # noqa: T201 - before there is a log
-    return BAD_INPUT
+def _let_go_of_stdout() -> str:
+    """Flush stdout; when it takes no more, point it elsewhere, or the interpreter would complain.
 
-
-def _let_go_of_stdout() -> None:
-    """Flush stdout; when its reader is gone, point it elsewhere, or the interpreter would complain."""
+    Returns:
+        why it takes no more, unless its reader just went away; else nothing.
+    """
+    if sys.stdout is None:
+        return ""
     try:
         sys.stdout.flush()
-    except (BrokenPipeError, AttributeError):
-        if sys.stdout is not None:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return "" if isinstance(error, BrokenPipeError) else error.strerror or str(error)
+    return ""

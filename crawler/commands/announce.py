@@ -18,11 +18,11 @@ from crawler.commands.client import (
     TargetArgument,
     check_port,
     flag,
-    refuse,
     remark_if_cut_off,
     run_job,
     run_tracker_job,
 )
+from crawler.commands.complaint import refuse
 from crawler.commands.lookup import summary_fields, summary_rows
 from crawler.commands.text import table
 from crawler.commands.trackers import TrackerFlag, check_trackers

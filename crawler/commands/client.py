@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from typing import TYPE_CHECKING, Annotated, Final, Protocol, TypeVar
 
 import attrs
@@ -12,6 +11,7 @@ from cyclopts import Group, Parameter
 
 from crawler.client.node import ANY_PORT, DEFAULT_BOOTSTRAP, ListenError, open_node
 from crawler.client.tracking import open_trackers
+from crawler.commands.complaint import refuse
 from crawler.commands.screen import Screen
 from crawler.commands.text import clock
 from crawler.net.resolve import split_host_port
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from crawler.client import LookupResult, Node
     from crawler.net.trackers import TrackerClient
 
-FINE, NOT_FOUND, BAD_INPUT, SIGNALLED = 0, 1, 2, 128
+FINE, NOT_FOUND, SIGNALLED = 0, 1, 128
 DEFAULT_TIMEOUT: Final = 60.0
 _LIVE_SECONDS: Final = 0.2
 _MAX_PORT: Final = 65_535
@@ -176,13 +176,6 @@ def check_port(name: str, port: int, *, minimum: int = 1) -> None:
         raise ValueError(f"{name} = {port}: allowed is {minimum} to {_MAX_PORT}")
 
 
-def refuse(problem: object) -> int:
-    """Say on stderr, in one line, what cannot be done as asked; returns the exit code for it."""
-    line = "".join(c if c.isprintable() else "?" for c in str(problem))
-    print(f"dht-crawler: error: {line}", file=sys.stderr)  # noqa: T201 - what people are told
-    return BAD_INPUT
-
-
 def run_job(options: Options, make: Callable[[Node, Screen], Job]) -> int:
     """Join the DHT, run the job that ``make`` makes, and return the exit code."""
 
@@ -230,6 +223,9 @@ async def _run(
             code = job.finish(ending)
     if ending.signal:
         return SIGNALLED + ending.signal
+    if screen.trouble:
+        screen.remark(f"dht-crawler: error: cannot write to standard output: {screen.trouble}")
+        return NOT_FOUND
     return FINE if screen.reader_gone else code
 
 
@@ -241,6 +237,8 @@ async def _run_job(
         nursery.start_soon(_watch_signals, signals, ending, nursery.cancel_scope)
         nursery.start_soon(_show_live, job, screen)
         screen.on_reader_gone = nursery.cancel_scope.cancel
+        if screen.reader_gone:
+            nursery.cancel_scope.cancel()
         with trio.move_on_after(options.timeout) as patience:
             await job.run()
         if patience.cancelled_caught:

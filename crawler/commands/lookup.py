@@ -13,10 +13,10 @@ from crawler.commands.client import (
     NoTrackersFlag,
     PortFlag,
     TargetArgument,
-    refuse,
     remark_if_cut_off,
     run_job,
 )
+from crawler.commands.complaint import refuse
 from crawler.commands.text import about, table
 from crawler.commands.trackers import problem_fields
 

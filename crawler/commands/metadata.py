@@ -19,10 +19,10 @@ from crawler.commands.client import (
     PortFlag,
     TargetArgument,
     flag,
-    refuse,
     remark_if_cut_off,
     run_job,
 )
+from crawler.commands.complaint import refuse
 from crawler.commands.lookup import summary_fields, summary_rows
 from crawler.commands.saving import SaveError, check_place, save
 from crawler.commands.text import bytes_text, table, visible, visible_path

@@ -28,7 +28,8 @@ from crawler.commands.choosing import (
     settings,
     standard_input,
 )
-from crawler.commands.client import FINE, SIGNALLED, flag, refuse
+from crawler.commands.client import FINE, SIGNALLED, flag
+from crawler.commands.complaint import refuse
 from crawler.commands.progress import Progress
 from crawler.commands.screen import Screen
 from crawler.commands.text import table, visible

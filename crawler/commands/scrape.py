@@ -13,9 +13,9 @@ from crawler.commands.client import (
     NO_TRACKER_FLAGS,
     NOT_FOUND,
     TrackerFlags,
-    refuse,
     run_tracker_job,
 )
+from crawler.commands.complaint import refuse
 from crawler.commands.trackers import (
     TrackerFlag,
     check_trackers,

@@ -6,13 +6,13 @@ written, since both streams may end on the same screen.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from crawler.commands.complaint import complain
 from crawler.commands.text import visible
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class Screen:
 
     Attributes:
         json: as above.
-        reader_gone: whether nobody reads the results any more.
+        reader_gone: whether results can't be written any more.
+        trouble: why not, as the system says it; empty when a reader just went away.
         on_reader_gone: is called when that is found out.
     """
 
@@ -40,7 +41,10 @@ class Screen:
         self._verbose = verbose
         self._live = ""
         self.reader_gone = False
-        self.has_live_line = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.trouble = ""
+        # A stream that was closed before we began is None.
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        self.has_live_line = terminal and os.environ.get("TERM") != "dumb"
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 # A name may have characters that the terminal's encoding lacks.
@@ -53,7 +57,9 @@ class Screen:
         self.take_off()
         try:
             print(text, flush=True)  # noqa: T201 - the command's output
-        except BrokenPipeError:
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                self.trouble = error.strerror or str(error)
             self.reader_gone = True
             self.on_reader_gone()
 
@@ -70,8 +76,7 @@ class Screen:
     def remark(self, text: str) -> None:
         """Write a line to stderr."""
         self.take_off()
-        with contextlib.suppress(OSError):
-            print(text, file=sys.stderr, flush=True)  # noqa: T201 - what people are told
+        complain(text)
 
     def live(self, text: str) -> None:
         """Show ``text``, plain ASCII, in place of the live line before."""

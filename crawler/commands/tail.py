@@ -25,7 +25,8 @@ from crawler.commands.choosing import (
     settings,
     standard_input,
 )
-from crawler.commands.client import FINE, SIGNALLED, flag, refuse
+from crawler.commands.client import FINE, SIGNALLED, flag
+from crawler.commands.complaint import refuse
 from crawler.commands.plain_output import PlainOutput, ReaderGoneError
 from crawler.commands.record_text import record_text
 from crawler.commands.screen import Screen

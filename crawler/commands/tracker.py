@@ -13,7 +13,8 @@ import trio
 from cyclopts import Group, Parameter
 
 from crawler import log
-from crawler.commands.client import FINE, flag, refuse
+from crawler.commands.client import FINE, flag
+from crawler.commands.complaint import refuse
 from crawler.log import LogConfig
 from crawler.tracker import (
     ExtraMissingError,

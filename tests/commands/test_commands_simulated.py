@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from tests.commands.command_line import interrupt, run, start
+from tests.interop.daemon_process import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,6 +157,20 @@ def test_a_reader_that_leaves_ends_it(network: Network) -> None:
         process.wait(timeout=10)
         assert process.stderr is not None
         assert (process.returncode, process.stderr.read()) == (0, "")
+
+
+def test_results_that_cannot_be_written_are_one_line() -> None:
+    """A full disk is told of in one line, with code 1: no traceback, and no claim that all went well."""
+    link = f"magnet:?xt=urn:btih:{NOBODYS}&x.pe=127.8.8.8:8888"
+    words = ["lookup", link, "--allow-private", "--bootstrap", "127.0.0.1:9", "--timeout", "1"]
+    # The shell opens the device, as it would for a person.
+    shell = ["sh", "-c", 'exec "$@" >/dev/full', "sh", sys.executable, "-m", "crawler"]
+    done = subprocess.run(
+        [*shell, *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=20, check=False
+    )
+    told = [line for line in done.stderr.splitlines() if "no node of the DHT" not in line]
+    assert told == ["dht-crawler: error: cannot write to standard output: No space left on device"]
+    assert done.returncode == 1
 
 
 def test_a_taken_port_is_refused(network: Network) -> None:

@@ -6,12 +6,12 @@ import io
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import pytest
+
+from crawler.commands.complaint import refuse
 from crawler.commands.screen import Screen
-
-if TYPE_CHECKING:
-    import pytest
 
 
 class Terminal(io.StringIO):
@@ -112,6 +112,34 @@ def test_a_reader_that_went_away_ends_it_quietly(monkeypatch: pytest.MonkeyPatch
     os.close(write)
 
     assert (called, screen.reader_gone) == ([True], True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_a_full_disk_ends_it_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be written calls for the end as well, and the system's reason is kept for the last word."""
+    called: list[bool] = []
+    with open("/dev/full", "w", encoding="utf-8") as stream:  # noqa: PTH123 - a device, as the shell opens it
+        monkeypatch.setattr(sys, "stdout", stream)
+        screen = Screen()
+        screen.on_reader_gone = lambda: called.append(True)
+        screen.line("a")
+        screen.line("b")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+    assert (called, screen.reader_gone, screen.trouble) == ([True], True, "No space left on device")
+
+
+def test_a_closed_stderr_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a stderr there is no live line, and remarks do not end up among the results."""
+    monkeypatch.setattr(sys, "stderr", None)
+    screen = Screen(verbose=True)
+    screen.live("0:01")
+    screen.event("failed")
+    screen.remark("a remark")
+    assert refuse("a refusal") == 2
+    assert capsys.readouterr().out == ""
 
 
 def test_characters_that_the_terminal_lacks_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
