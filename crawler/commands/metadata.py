@@ -128,6 +128,8 @@ class _Metadata:
         except MetainfoError as error:
             said = "metadata with the right hash that no program could load"
             self._screen.remark(f"dht-crawler: {self._found.peer} gave {said}: {error}")
+            if self._screen.json:
+                self._record_failure(ending, unreadable=error.reason)
             return NOT_FOUND
         self._tell(self._found, metainfo)
         return FINE if self._place is None else self._save(self._found, self._place)
@@ -149,6 +151,9 @@ class _Metadata:
         except SaveError as error:
             self._screen.remark(f"dht-crawler: error: {visible(str(error))}")
             return NOT_FOUND
+        except MetainfoError as error:
+            self._screen.remark(f"dht-crawler: error: no .torrent can be made of this metadata: {error}")
+            return NOT_FOUND
         if not self._screen.json:
             self._screen.line(f"saved as {visible(str(place))}")
         return FINE
@@ -156,17 +161,10 @@ class _Metadata:
     def _tell_failure(self, ending: Ending) -> None:
         hunt, result = self._job.hunt, self._job.search.result()
         remark_if_cut_off(self._screen, self._node, result)
-        reasons = dict(hunt.failures.most_common())
         if self._screen.json:
-            self._screen.record(
-                type="summary",
-                infohashes=[infohash.hex() for infohash in result.infohashes],
-                tried=hunt.tried,
-                failures=reasons,
-                **summary_fields(result),
-                ending=ending.word,
-            )
+            self._record_failure(ending)
             return
+        reasons = dict(hunt.failures.most_common())
         rows = [
             ("metadata", "not found"),
             ("peers", f"{len(result.peers)} found, {hunt.tried} tried"),
@@ -176,3 +174,15 @@ class _Metadata:
         ]
         for line in table(rows):
             self._screen.line(line)
+
+    def _record_failure(self, ending: Ending, **fields: str) -> None:
+        hunt, result = self._job.hunt, self._job.search.result()
+        self._screen.record(
+            type="summary",
+            infohashes=[infohash.hex() for infohash in result.infohashes],
+            tried=hunt.tried,
+            failures=dict(hunt.failures.most_common()),
+            **fields,
+            **summary_fields(result),
+            ending=ending.word,
+        )
