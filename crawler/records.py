@@ -17,7 +17,10 @@ import attrs
 from crawler.wire.compact import format_address
 
 if TYPE_CHECKING:
-    from crawler.wire.metainfo import File, Metainfo
+    from collections.abc import Iterable
+
+    from crawler.wire.files import File, Files
+    from crawler.wire.metainfo import Metainfo
     from crawler.wire.names import Text
 
 
@@ -99,7 +102,7 @@ class PeersFound:
         return (line + "}\n").encode()
 
 
-@attrs.frozen
+@attrs.define
 class MetadataFound:
     """Verified metadata of one infohash; made by :func:`metadata_found`.
 
@@ -157,12 +160,7 @@ def metadata_found(
         peer: compact address of the peer that gave it.
         max_line: bytes that the line may have, about; files beyond that are left out.
     """
-    files, room = [], max_line
-    for text in map(_file, metainfo.files):
-        room -= len(text) + 1
-        if room < 0:
-            break
-        files.append(text)
+    files = _all_files(metainfo.files, max_line)
     truncated = metainfo.files_truncated or len(files) < len(metainfo.files)
     v2 = metainfo.infohash_v2
     line = (
@@ -181,6 +179,27 @@ def metadata_found(
 
 _quote = json.encoder.encode_basestring_ascii
 _JSON = {True: "true", False: "false"}
+
+
+def _all_files(files: Files, room: int) -> list[str]:
+    """Return the JSON of each file, as many as have room in so many bytes."""
+    paths = b'"'.join([b"/".join(path) for path, _ in files.raw])
+    if files.texts is not None or paths.count(b'"') != len(files.raw) - 1:
+        return _fitting(map(_file, files), room)
+    # All are quoted in one call. No quote comes from a path, so that each escaped one is between two.
+    quoted = _quote(paths.decode())[1:-1].split('\\"')
+    made = [f'{{"path":"{path}","size":{raw[1]}}}' for path, raw in zip(quoted, files.raw, strict=True)]
+    return made if sum(map(len, made)) + len(made) <= room else _fitting(made, room)
+
+
+def _fitting(texts: Iterable[str], room: int) -> list[str]:
+    kept = []
+    for text in texts:
+        room -= len(text) + 1
+        if room < 0:
+            break
+        kept.append(text)
+    return kept
 
 
 def _file(file: File) -> str:

@@ -164,3 +164,18 @@ def test_any_names_make_a_valid_line(name: bytes, path: list[bytes]) -> None:
     assert (
         bytes.fromhex(record["name_hex"]) == name if "name_hex" in record else record["name"].encode() == name
     )
+
+
+@given(
+    paths=st.lists(
+        st.lists(st.text('a"\\u/\n\x7f\xe9', min_size=1, max_size=4), min_size=1, max_size=3), min_size=1
+    )
+)
+def test_every_path_comes_back_as_it_was(paths: list[list[str]]) -> None:
+    """However quotes and backslashes lie at the ends of names, each file keeps its own path and size."""
+    files = [
+        {b"length": size, b"path": [name.encode() for name in path]} for size, path in enumerate(paths, 1)
+    ]
+    record = record_of(info_dict(name=b"dir", files=files))
+
+    assert record["files"] == [{"path": "/".join(path), "size": size} for size, path in enumerate(paths, 1)]

@@ -8,7 +8,8 @@ they are kept as they are, and are not for any disk. What is wrong but can be li
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from crawler.wire.bencode_reader import BencodeReader
-
-RawPath = tuple[bytes, ...]
+    from crawler.wire.files import RawPath
 
 MAX_SIZE: Final = 2**63 - 1
 MAX_PATH_ELEMENTS: Final = 100
@@ -94,6 +94,8 @@ def list_files(entries: Iterable[object], max_files: int) -> FileList:
         MetainfoError: ``bad_size``.
     """
     found = FileList(max_files)
+    if isinstance(entries, list) and _list_all_usual(entries, found):
+        return found
     for entry in entries:
         if isinstance(entry, dict):
             if not (entry.keys() == _USUAL and _list_usual(entry, found)):
@@ -101,6 +103,30 @@ def list_files(entries: Iterable[object], max_files: int) -> FileList:
         else:
             found.faults.add("bad_file")
     return found
+
+
+def _list_all_usual(entries: list[Any], found: FileList) -> bool:
+    """List files that are all as nearly all are, at the speed of C; False if any is of another kind."""
+    try:
+        paths = [entry[b"path"] for entry in entries]
+        sizes = [entry[b"length"] for entry in entries]
+    except (KeyError, TypeError):
+        return False
+    if set(map(type, paths)) != {list} or set(map(type, sizes)) != {int} or set(map(len, entries)) != {2}:
+        return False
+    elements = list(chain.from_iterable(paths))
+    total = sum(sizes)
+    if set(map(type, elements)) != {bytes} or min(sizes) < 0 or total > MAX_SIZE:
+        return False
+    shortest, longest = min(map(len, paths)), max(map(len, paths))
+    if not (shortest and longest <= MAX_PATH_ELEMENTS and all(elements)):
+        return False
+    joined = b"/".join(elements)
+    if _LEGACY_PAD_DIRECTORY in joined or _LEGACY_PAD_NAME in joined:
+        return False
+    found.count, found.size = len(entries), total
+    found.files = list(zip(map(tuple, paths), sizes, strict=True))[: found.max_files]
+    return True
 
 
 def _list_usual(entry: dict[bytes, object], found: FileList) -> bool:

@@ -27,12 +27,13 @@ from crawler.wire.file_tree import (
     read_tree,
     tree_of,
 )
-from crawler.wire.names import MAX_NAME_BYTES, Text, decode_names, is_utf8
+from crawler.wire.files import Files
+from crawler.wire.names import MAX_NAME_BYTES, Text, are_plain, decode_names, is_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = ["File", "Metainfo", "MetainfoError", "MetainfoLimits", "parse"]
+__all__ = ["Metainfo", "MetainfoError", "MetainfoLimits", "parse"]
 
 _STRINGS: Final = frozenset({b"name", b"name.utf-8", b"attr", b"pieces"})
 _NUMBERS: Final = frozenset({b"length", b"piece length", b"private", b"meta version"})
@@ -74,20 +75,9 @@ class MetainfoLimits:
 _DEFAULT_LIMITS: Final = MetainfoLimits()
 
 
-@attrs.define(unsafe_hash=True)
-class File:
-    """One file: its path below the torrent's name (or that name, if it is the only one), and its bytes.
-
-    A value, and not frozen for the same reason as `Text`.
-    """
-
-    path: tuple[Text, ...]
-    size: int
-
-
-@attrs.frozen
+@attrs.define
 class Metainfo:
-    """What an info dict says. All text is hostile.
+    """What an info dict says. All text is hostile. A value, and not frozen for the same reason as `Text`.
 
     Attributes:
         name: the torrent's name; empty where it has none.
@@ -105,7 +95,7 @@ class Metainfo:
 
     name: Text
     piece_length: int
-    files: tuple[File, ...]
+    files: Files
     file_count: int
     size: int
     files_truncated: bool
@@ -164,13 +154,14 @@ def parse(info: bytes, limits: MetainfoLimits = _DEFAULT_LIMITS, *, sha1: bytes 
     listed = _listed_files(raw, limits)
     if not listed.count:
         raise MetainfoError("no_files")
-    names = dict.fromkeys(chain((raw.name,), *[path for path, _ in listed.files]))
+    name = raw.name
+    names = dict.fromkeys(chain((name,), *[path for path, _ in listed.files]))
     faults = {*raw.faults, *listed.faults, *_find_faults(raw, listed, piece_length, names)}
-    texts = decode_names(names)
+    texts = None if are_plain(names) else decode_names(names)
     return Metainfo(
-        name=texts[raw.name],
+        name=Text(name.decode()) if texts is None else texts[name],
         piece_length=piece_length,
-        files=tuple([File(tuple([texts[name] for name in path]), size) for path, size in listed.files]),
+        files=Files(listed.files, texts),
         file_count=listed.count,
         size=listed.size,
         files_truncated=listed.count > len(listed.files),
@@ -226,7 +217,7 @@ def _listed_files(raw: _Raw, limits: MetainfoLimits) -> FileList:
 
 
 def _find_faults(raw: _Raw, listed: FileList, piece_length: int, names: Collection[bytes]) -> Iterator[str]:
-    if not raw.name:
+    if b"" in names and not raw.name:
         yield "no_name"
     if max(map(len, names)) > MAX_NAME_BYTES:
         yield "long_name"

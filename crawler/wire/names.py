@@ -56,9 +56,14 @@ def is_utf8(name: bytes) -> bool:
     return True
 
 
+def are_plain(names: Collection[bytes]) -> bool:
+    """Whether all ``names`` are UTF-8 and none is too long, so that decoding them is all there is to do."""
+    return is_utf8(_BREAK.join(names)) and max(map(len, names), default=0) <= MAX_NAME_BYTES
+
+
 def decode_names(names: Collection[bytes]) -> dict[bytes, Text]:
     """Return name → text for all names of one torrent; those that are not UTF-8 tell the code page."""
-    if is_utf8(_BREAK.join(names)) and max(map(len, names), default=0) <= MAX_NAME_BYTES:
+    if are_plain(names):
         return {name: Text(name.decode()) for name in names}
     encoding = _code_page(names)
     return {name: _decode(name[:MAX_NAME_BYTES], encoding) for name in names}

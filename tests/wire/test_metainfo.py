@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import TYPE_CHECKING
 
 import libtorrent as lt
 import pytest
@@ -10,10 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler.wire import bencode, metainfo
-from crawler.wire.metainfo import File, Metainfo, MetainfoError, MetainfoLimits, parse
+from crawler.wire.file_tree import list_files
+from crawler.wire.files import Files
+from crawler.wire.metainfo import Metainfo, MetainfoError, MetainfoLimits, parse
 from crawler.wire.names import Text
 from crawler.wire.torrent_file import torrent_file
 from tests.wire import torrent_vectors as vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def info_dict(**fields: object) -> bytes:
@@ -59,7 +65,7 @@ def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 
 both_ways = pytest.mark.usefixtures("_way")
 
-A_TXT = File((Text("a.txt"),), 20000)
+A_TXT = ((b"a.txt",), 20000)
 
 
 @both_ways
@@ -76,7 +82,7 @@ def test_vectors(info: bytes, version: int, v1: bytes | None, v2: bytes | None) 
     assert parse(info) == Metainfo(
         name=Text("a.txt"),
         piece_length=16384,
-        files=(A_TXT,),
+        files=Files([A_TXT]),
         file_count=1,
         size=20000,
         files_truncated=False,
@@ -424,3 +430,29 @@ def test_only_a_whole_dict_is_saved(info: bytes) -> None:
     """Bytes that are not exactly one dict would make a file that nobody can read."""
     with pytest.raises(MetainfoError, match="not_a_dict"):
         torrent_file(info)
+
+
+SIZES = st.integers(-1, 3) | st.sampled_from([2**62, 2**63])
+ENTRIES = st.lists(
+    st.fixed_dictionaries(
+        {b"length": SIZES, b"path": st.lists(st.sampled_from([b"a", b"b\xff", b"", b".pad"]), max_size=2)},
+        optional={b"attr": st.sampled_from([b"p", b"x"])},
+    )
+    | st.sampled_from(
+        [b"xy", {b"length": 1}, {b"length": b"1", b"path": [b"a"]}, {b"length": 1, b"path": b"a"}]
+    ),
+    max_size=4,
+)
+
+
+@given(entries=ENTRIES)
+def test_files_are_listed_alike_at_once_and_one_by_one(entries: list[object]) -> None:
+    """The quick way through an ordinary list gives what going through it entry by entry gives."""
+
+    def listed(files: Iterable[object]) -> object:
+        try:
+            return list_files(files, 3)
+        except MetainfoError as error:
+            return error.reason
+
+    assert listed(entries) == listed(iter(entries))
