@@ -13,7 +13,6 @@ one.
 
 from __future__ import annotations
 
-from collections import deque
 from functools import lru_cache
 from typing import Final
 
@@ -26,7 +25,6 @@ from crawler.wire.peer import FrameReader, Handshake, Message, Skipped, WireErro
 
 OUR_EXTENSIONS: Final = {extensions.UT_METADATA: 1, extensions.UT_PEX: 2}
 """The ids under which we want to receive extended messages; peers use these, we use theirs."""
-_HAVE_NONE: Final = peer.encode(peer.HaveNone())
 _NAMES: Final = {number: name for name, number in OUR_EXTENSIONS.items()}
 
 
@@ -69,21 +67,21 @@ class HashOffered:
     infohash: bytes
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class HandshakeDone:
     """Both handshakes are complete; ``handshake`` is the peer's."""
 
     handshake: Handshake
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class ExtensionsKnown:
     """The peer told what it speaks; may come again, then with what changed."""
 
     handshake: ExtensionHandshake
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class ExtendedReceived:
     """A message of an extension that we offered."""
 
@@ -143,7 +141,7 @@ class PeerConnection:
         self._config = config or ConnectionConfig()
         self._out: list[bytes] = []
         self.outgoing = 0
-        self._head = bytearray()
+        self._head = b""
         self._theirs: Handshake | None = None
         self._offered = False
         self._frames = FrameReader()
@@ -151,7 +149,6 @@ class PeerConnection:
         self._idle_messages = 0
         self._keep_alives = 0
         self._opened = self._heard = self._spoke = now
-        self._pending: deque[Event] = deque()
         if infohash is not None:
             self._send_handshake(infohash)
 
@@ -183,10 +180,22 @@ class PeerConnection:
         Raises:
             PeerFault: the peer broke the rules, or sent too much that helps nobody.
         """
-        if self._pending:
-            return self._pending.popleft()
         try:
-            return self._next_event()
+            if self._theirs is None:
+                return self._next_of_handshake()
+            while True:
+                message = self._frames.next_message()
+                if self._frames.keep_alives != self._keep_alives:
+                    self._count_keep_alives()
+                if message is None:
+                    return None
+                event = (
+                    self._on_extended(message)
+                    if type(message) is peer.Extended
+                    else self._on_message(message)
+                )
+                if event is not None:
+                    return event
         except WireError as error:
             raise PeerFault(error.reason) from None
 
@@ -209,7 +218,7 @@ class PeerConnection:
         """Queue a message of an extension under the id that the peer chose; False if it has none."""
         number = self._ids.get(extension, 0)
         if number:
-            self.send(peer.Extended(number, payload))
+            self._write(peer.encode_extended(number, payload))
         return number > 0
 
     def note_waste(self, size: int) -> None:
@@ -265,20 +274,8 @@ class PeerConnection:
         )
         self._write(peer.encode_handshake(ours))
 
-    def _next_event(self) -> Event | None:
-        if self._theirs is None:
-            return self._next_of_handshake()
-        while True:
-            message = self._frames.next_message()
-            self._count_keep_alives()
-            if message is None:
-                return None
-            event = self._on_message(message)
-            if event is not None:
-                return event
-
     def _next_of_handshake(self) -> Event | None:
-        theirs = peer.decode_handshake(bytes(self._head[: peer.HANDSHAKE_BYTES]))
+        theirs = peer.decode_handshake(self._head)
         if theirs is None or self._offered:
             return None
         if self.infohash is None:
@@ -292,8 +289,8 @@ class PeerConnection:
         if theirs.peer_id == self._peer_id:
             raise PeerFault("self_connection")
         self._theirs = theirs
-        self._frames.feed(bytes(self._head[peer.HANDSHAKE_BYTES :]))
-        self._head.clear()
+        self._frames.feed(self._head[peer.HANDSHAKE_BYTES :])
+        self._head = b""
         self._introduce(theirs)
         return HandshakeDone(theirs)
 
@@ -304,16 +301,12 @@ class PeerConnection:
 
     def _introduce(self, theirs: Handshake) -> None:
         """Say who we are, right behind the handshake (BEP 10), and that we have no pieces (BEP 6)."""
-        if theirs.extensions:
-            self._write(_introduction(self.metadata_size, self._client))
-        if theirs.fast:
-            self._write(_HAVE_NONE)
-        if theirs.dht and self._dht_port is not None:
-            self.send(peer.Port(self._dht_port))
+        port = self._dht_port if theirs.dht else None
+        said = _introduction(theirs.extensions, theirs.fast, self.metadata_size, self._client, port)
+        if said:
+            self._write(said)
 
     def _on_message(self, message: Message | Skipped) -> Event | None:
-        if isinstance(message, peer.Extended):
-            return self._on_extended(message)
         if isinstance(message, Skipped):
             self.note_waste(message.length)
             return None
@@ -342,8 +335,9 @@ class PeerConnection:
         if message.id == extensions.HANDSHAKE_ID:
             self.note_waste(len(message.payload))
             handshake = extensions.decode_handshake(message.payload)
-            ids = handshake.ids
-            self._ids.update({name: ids[name] for name in OUR_EXTENSIONS if name in ids})
+            for each in OUR_EXTENSIONS:
+                if each in handshake.ids:
+                    self._ids[each] = handshake.ids[each]
             return ExtensionsKnown(handshake)
         name = _NAMES.get(message.id)
         if name is None:
@@ -353,13 +347,21 @@ class PeerConnection:
 
     def _count_keep_alives(self) -> None:
         new = self._frames.keep_alives - self._keep_alives
-        if new:
-            self._keep_alives += new
-            self._idle_messages += new - 1
-            self.note_waste(0)
+        self._keep_alives += new
+        self._idle_messages += new - 1
+        self.note_waste(0)
 
 
 @lru_cache(maxsize=64)
-def _introduction(metadata_size: int | None, client: bytes | None) -> bytes:
-    ours = ExtensionHandshake(OUR_EXTENSIONS, metadata_size=metadata_size, client=client)
-    return peer.encode(peer.Extended(extensions.HANDSHAKE_ID, extensions.encode_handshake(ours)))
+def _introduction(
+    extended: bool, fast: bool, metadata_size: int | None, client: bytes | None, dht_port: int | None
+) -> bytes:
+    said: list[Message] = []
+    if extended:
+        ours = ExtensionHandshake(OUR_EXTENSIONS, metadata_size=metadata_size, client=client)
+        said.append(peer.Extended(extensions.HANDSHAKE_ID, extensions.encode_handshake(ours)))
+    if fast:
+        said.append(peer.HaveNone())
+    if dht_port is not None:
+        said.append(peer.Port(dht_port))
+    return b"".join(map(peer.encode, said))

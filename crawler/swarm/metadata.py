@@ -63,7 +63,7 @@ class MetadataConfig:
     )
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class VerifiedMetadata:
     """An info dict whose hash is right.
 

@@ -43,7 +43,7 @@ _IPV4_BYTES: Final = 4
 _IPV6_BYTES: Final = 16
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class ExtensionHandshake:
     """What a peer says about itself (BEP 10); None where it said nothing usable.
 
@@ -70,14 +70,14 @@ class ExtensionHandshake:
     upload_only: bool = False
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class MetadataRequest:
     """Ask for one piece of the metadata (BEP 9, message type 0)."""
 
     piece: int
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class MetadataData:
     """One piece of the metadata (type 1); ``total_size`` is None where the sender left it out."""
 
@@ -135,23 +135,23 @@ def decode_handshake(payload: bytes) -> ExtensionHandshake:
         fields = decode_dict(payload)
     except BencodeReadError:
         raise WireError("bad_extension_handshake") from None
-    client = _string(fields.get(b"v"))
+    get = fields.get
     return ExtensionHandshake(
-        _ids(fields.get(b"m")),
-        metadata_size=_within(fields.get(b"metadata_size"), MAX_CLAIMED_SIZE),
-        port=_within(fields.get(b"p"), _MAX_PORT),
-        client=client[:_MAX_CLIENT_BYTES] or None,
-        your_ip=_sized(fields.get(b"yourip"), _IPV4_BYTES, _IPV6_BYTES),
-        ipv4=_sized(fields.get(b"ipv4"), _IPV4_BYTES),
-        ipv6=_sized(fields.get(b"ipv6"), _IPV6_BYTES),
-        request_queue=_within(fields.get(b"reqq"), MAX_CLAIMED_SIZE),
-        upload_only=fields.get(b"upload_only") == 1,
+        _ids(get(b"m")),
+        _within(get(b"metadata_size"), MAX_CLAIMED_SIZE),
+        port=_within(get(b"p"), _MAX_PORT),
+        client=_string(get(b"v"))[:_MAX_CLIENT_BYTES] or None,
+        your_ip=_sized(get(b"yourip"), _IPV4_BYTES, _IPV6_BYTES),
+        ipv4=_sized(get(b"ipv4"), _IPV4_BYTES),
+        ipv6=_sized(get(b"ipv6"), _IPV6_BYTES),
+        request_queue=_within(get(b"reqq"), MAX_CLAIMED_SIZE),
+        upload_only=get(b"upload_only") == 1,
     )
 
 
 def _ids(value: object) -> dict[bytes, int]:
     names = list(value.items())[:_MAX_EXTENSIONS] if isinstance(value, dict) else []
-    return {name: number for name, number in names if isinstance(number, int) and 0 <= number <= _MAX_ID}
+    return {name: number for name, number in names if type(number) is int and 0 <= number <= _MAX_ID}
 
 
 def _string(value: object) -> bytes:

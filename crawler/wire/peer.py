@@ -25,6 +25,7 @@ MAX_KEPT: Final = 17 * 1024
 """Longest message worth buffering for metadata: a 16 KiB piece and its dict (BEP 9)."""
 
 _PREFIX_BYTES: Final = 4
+_PREFIX: Final = struct.Struct(">I")
 _EXTENDED_HEAD: Final = struct.Struct(">IBB")
 _HEADER_BYTES: Final = 5
 
@@ -42,7 +43,7 @@ class WireError(ValueError):
         self.reason = reason
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Handshake:
     """The 68 bytes that open a connection (BEP 3); the flags are the reserved bits we know."""
 
@@ -202,9 +203,12 @@ class AllowedFast:
     index: int
 
 
-@attrs.frozen
+@attrs.define(unsafe_hash=True)
 class Extended:
-    """A message of an extension; ``id`` is in the *receiver's* numbering, 0 the handshake (BEP 10)."""
+    """A message of an extension; ``id`` is in the *receiver's* numbering, 0 the handshake (BEP 10).
+
+    A value, and nobody changes it. Like the handshake it is not frozen because that doubles what it costs.
+    """
 
     id: int
     payload: bytes
@@ -309,6 +313,7 @@ _LAYOUTS: Final[dict[int, _Layout]] = {
     23: _Layout(HashReject, struct.Struct(">32sIIII")),
 }
 _EXTENDED: Final = 20
+_SHORTEST_EXTENDED: Final = 2
 _IDS: Final = {layout.kind: number for number, layout in _LAYOUTS.items()}
 
 FAST_KINDS: Final = (Suggest, HaveAll, HaveNone, Reject, AllowedFast)
@@ -321,13 +326,18 @@ KEEP_ALIVE: Final = bytes(_PREFIX_BYTES)
 def encode(message: Message) -> bytes:
     """Return the whole frame of ``message``: length prefix, id, payload."""
     if type(message) is Extended:
-        return _EXTENDED_HEAD.pack(len(message.payload) + 2, _EXTENDED, message.id) + message.payload
+        return encode_extended(message.id, message.payload)
     number = _IDS[type(message)]
     layout = _LAYOUTS[number]
     values = [getattr(message, name) for name in layout.names]
     tail = values.pop() if layout.unit else b""
     payload = layout.fixed.pack(*values) + tail
     return struct.pack(">IB", len(payload) + 1, number) + payload
+
+
+def encode_extended(number: int, payload: bytes) -> bytes:
+    """Return the whole frame of an extension's message, without a value made of it first."""
+    return _EXTENDED_HEAD.pack(len(payload) + 2, _EXTENDED, number) + payload
 
 
 def decode(number: int, payload: bytes) -> Message:
@@ -366,14 +376,15 @@ class FrameReader:
     def __init__(self, *, skip: frozenset[int] = PAYLOAD_IDS, max_kept: int = MAX_KEPT) -> None:
         self._skip = skip
         self._max_kept = max_kept
-        self._buffer = bytearray()
+        self._buffer = b""
+        self._at = 0
         self._to_drop = 0
         self.keep_alives = 0
 
     @property
     def buffered(self) -> int:
         """Bytes of the unfinished message, and of what was fed and not yet read."""
-        return len(self._buffer)
+        return len(self._buffer) - self._at
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream; call :meth:`next_message` until it returns None."""
@@ -381,7 +392,9 @@ class FrameReader:
             dropped = min(self._to_drop, len(data))
             self._to_drop -= dropped
             data = data[dropped:]
-        self._buffer += data
+        # Mostly nothing is left, and nothing has to be copied.
+        self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
+        self._at = 0
 
     def next_message(self) -> Message | Skipped | None:
         """Return the next message, or None until more bytes come.
@@ -389,24 +402,32 @@ class FrameReader:
         Raises:
             WireError: ``message_too_large`` or ``bad_length``; the stream cannot be read on after it.
         """
-        buffer = self._buffer
-        while True:
-            if len(buffer) < _PREFIX_BYTES:
+        buffer, at, end = self._buffer, self._at, len(self._buffer)
+        length = 0
+        while not length:
+            if end - at < _PREFIX_BYTES:
+                self._buffer, self._at = buffer[at:], 0
                 return None
-            length = int.from_bytes(buffer[:_PREFIX_BYTES], "big")
-            if length:
-                break
-            del buffer[:_PREFIX_BYTES]
-            self.keep_alives += 1
+            length = _PREFIX.unpack_from(buffer, at)[0]
+            at += _PREFIX_BYTES
+            self.keep_alives += not length
+        self._at = at - _PREFIX_BYTES
         if length > MAX_MESSAGE:
             raise WireError("message_too_large")
-        if len(buffer) < _HEADER_BYTES:
+        if at == end:
             return None
-        return self._next_body(length)
+        number = buffer[at]
+        if number != _EXTENDED:
+            return self._next_body(number, length)
+        # Half of all messages, and the long ones.
+        if length > self._max_kept or length < _SHORTEST_EXTENDED:
+            raise WireError("message_too_large" if length > self._max_kept else "bad_length")
+        if at + length > end:
+            return None
+        self._at = at + length
+        return Extended(buffer[at + 1], buffer[at + 2 : at + length])
 
-    def _next_body(self, length: int) -> Message | Skipped | None:
-        buffer = self._buffer
-        number = buffer[_PREFIX_BYTES]
+    def _next_body(self, number: int, length: int) -> Message | Skipped | None:
         layout = _LAYOUTS.get(number)
         if layout is not None:
             _check_length(layout, length - 1)
@@ -415,21 +436,13 @@ class FrameReader:
             return Skipped(number, length)
         if length > self._max_kept:
             raise WireError("message_too_large")
-        if len(buffer) < _PREFIX_BYTES + length:
+        start, end = self._at + _HEADER_BYTES, self._at + _PREFIX_BYTES + length
+        if end > len(self._buffer):
             return None
-        if number == _EXTENDED:
-            # Half of all messages, and the long ones: cut out in one go.
-            found: Message = Extended(buffer[_HEADER_BYTES], self._cut(_HEADER_BYTES + 1, length))
-        else:
-            found = decode(number, self._cut(_HEADER_BYTES, length))
-        del buffer[: _PREFIX_BYTES + length]
-        return found
-
-    def _cut(self, start: int, length: int) -> bytes:
-        with memoryview(self._buffer) as whole:
-            return bytes(whole[start : _PREFIX_BYTES + length])
+        self._at = end
+        return decode(number, self._buffer[start:end])
 
     def _drop(self, count: int) -> None:
-        here = min(count, len(self._buffer))
-        del self._buffer[:here]
+        here = min(count, len(self._buffer) - self._at)
+        self._at += here
         self._to_drop = count - here
