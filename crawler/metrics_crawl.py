@@ -109,7 +109,7 @@ PEERS = (
     Metric("credit_regained", _C, "Times one earned it back.", "status.credit.regained", unit="times"),
     Metric("lookups", _C, "Lookups for peers.", "lookups.lookups", unit="lookups"),
     Metric("lookups_empty", _C, "Lookups that found no peer.", "lookups.empty", unit="lookups"),
-    Metric("lookup_scrapes", _C, "Answers in lookups that had counts.", "lookups.scrapes", unit="answers"),
+    Metric("lookup_scrapes", _C, "Nodes asked after lookups for counts.", "lookups.scrapes", unit="queries"),
     Metric(
         "lookups_waiting", _G, "Infohashes that wait for one.", "status.lookups_waiting", unit="infohashes"
     ),

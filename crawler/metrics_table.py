@@ -73,6 +73,7 @@ SAME: dict[str, str] = {
     "families.*.rumours_refused": "dropped",
     "peers.over_limit": "dropped",
     "lookups_dropped": "dropped",
+    "lookups.filters_refused": "dropped",
 }
 """Figures that a metric tells from another place, where they stand apart: source → name of the metric."""
 
@@ -105,6 +106,7 @@ _REASONS = """
 | `node_not_contactable` | nodes named at addresses that nothing is sent to |
 | `locate_queue_full`, `lookup_queue_full`, `locate_discredited` | infohashes whose peers are not sought |
 | `peers_refused`, `peers_over_limit` | peers at addresses that nobody has, or beyond `locate.max_peers` |
+| `scrape_filters_refused` | counts of seeds or leechers (BEP 33) that no swarm can have |
 | `sightings_forgotten` | infohashes that one node asked about and no second |
 | `rumours_refused` | first contacts beyond `[rumours]` |
 | `ledger_full`, `ledger_evicted_silent` | nodes that found no place, or gave it up |

@@ -209,6 +209,8 @@ def _drops(run: Run, sink_overflow: int) -> dict[str, int]:
             drops["locate_discredited"] += counters.dropped_discredited
             drops["peers_refused"] += counters.peers_refused
     drops["lookup_queue_full"] += run.shared.lookup_queue.dropped
+    if run.lookups is not None:
+        drops["scrape_filters_refused"] = run.lookups.counters.filters_refused
     drops["peers_over_limit"] += run.shared.desk.counters.over_limit
     rumours = {id(s.parts.rumours): s.parts.rumours for s in stations}.values()
     drops["rumours_refused"] = sum(r.refused for r in rumours)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from crawler.dht import scrape_filter
 from crawler.dht.lookup import Lookup, LookupConfig
+from crawler.dht.scrape_filter import SwarmSize
 from crawler.net.dht import QueryFailedError
 from crawler.net.lookup import run_lookup
 from crawler.wire import krpc
@@ -40,7 +40,6 @@ _TABLE_SEEDS: Final = 16
 _SCRAPED_AT_ONCE: Final = 16
 _SCRAPE_SECONDS: Final = 1.0
 """How long answers to that question are waited for after the search itself."""
-_SEEDS_FILTER, _LEECHERS_FILTER = b"BFsd", b"BFpe"
 
 
 @attrs.frozen
@@ -146,7 +145,7 @@ class Search:
         self._dropped = 0
         self._answered = 0
         self._holders: dict[tuple[Endpoint, bytes], list[tuple[int, Holder]]] = {}
-        self._filters: dict[bytes, bytes] = {}
+        self._size = SwarmSize()
         self._began: float | None = None
         self._ended: float | None = None
         self._complete = False
@@ -178,8 +177,8 @@ class Search:
         return LookupResult(
             infohashes=self._infohashes,
             peers=tuple(self._peers.values()),
-            seeds=self._estimate(_SEEDS_FILTER),
-            leechers=self._estimate(_LEECHERS_FILTER),
+            seeds=self._size.seeds,
+            leechers=self._size.leechers,
             nodes_asked=sum(lookup.queries for lookup in self._lookups),
             nodes_answered=self._answered,
             hops=max((lookup.hops for lookup in self._lookups), default=0),
@@ -236,7 +235,8 @@ class Search:
     async def _ask_size(self, holder: Holder) -> None:
         """Ask a node that named peers how many there are."""
         with contextlib.suppress(QueryFailedError):
-            self._take_filters(await self._ask(holder.endpoint, holder.infohash, holder.address, scrape=True))
+            answer = await self._ask(holder.endpoint, holder.infohash, holder.address, scrape=True)
+            self._size.take(answer.response.body)
 
     def _learn(self, endpoint: Endpoint, infohash: bytes, scraping: trio.Nursery, answer: Answered) -> None:
         """Take from one answer: peers, and whether its node would hold us as one."""
@@ -252,7 +252,7 @@ class Search:
         holder = Holder(endpoint, infohash, address, token if isinstance(token, bytes) else b"")
         rank = distance(answer.response.id, infohash)
         self._holders.setdefault((endpoint, infohash), []).append((rank, holder))
-        self._take_filters(answer)
+        self._size.take(body)
         if self._scrape and peers and len(scraping.child_tasks) < _SCRAPED_AT_ONCE:
             scraping.start_soon(self._ask_size, holder)
 
@@ -264,20 +264,3 @@ class Search:
             return
         self._peers[peer.address] = peer
         self._on_peer(peer)
-
-    def _take_filters(self, answer: Answered) -> None:
-        """Unite the filters in an answer with the others'.
-
-        A filter with more bits than BEP 33 lets any have is made up, and would spoil the rest.
-        """
-        for key in (_SEEDS_FILTER, _LEECHERS_FILTER):
-            given = answer.response.body.get(key)
-            if not isinstance(given, bytes) or len(given) != scrape_filter.FILTER_BYTES:
-                continue
-            if scrape_filter.estimate(given) <= scrape_filter.CAPACITY:
-                held = self._filters.get(key)
-                self._filters[key] = given if held is None else scrape_filter.union((held, given))
-
-    def _estimate(self, key: bytes) -> int | None:
-        united = self._filters.get(key)
-        return None if united is None else round(scrape_filter.estimate(united))

@@ -48,6 +48,7 @@ class LookupCounters:
     lookups: int = 0
     empty: int = 0
     scrapes: int = 0
+    filters_refused: int = 0
 
 
 @attrs.define(eq=False)
@@ -84,7 +85,7 @@ class Searcher:
             answer = await self.endpoint.get_peers(address, report.infohash, scrape=True)
         except QueryFailedError:
             return
-        report.take_filters(answer.response.body)
+        report.size.take(answer.response.body)
         self._learn(report, answer)
 
     async def _ask(self, infohash: bytes, address: bytes) -> Answered:
@@ -167,6 +168,7 @@ class PeerLookups:
                 nursery.start_soon(self._search, searcher, wanted, report)
         now = trio.current_time()
         self.counters.lookups += 1
+        self.counters.filters_refused += report.size.refused
         if report.peers:
             self._desk.report(report, now)
         else:

@@ -1,29 +1,25 @@
 """What was found out about the peers of infohashes: written as records, and handed to the fetch.
 
 The peers of one infohash come from many answers, on both families. A `SwarmReport` gathers them: peers
-without repeats, the nodes that named any, and the union of the nodes' Bloom filters, which count a peer that
-several nodes know once (BEP 33).
+without repeats, the nodes that named any, and the union of the nodes' Bloom filters (BEP 33).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
 from crawler.crawl.fetch_job import Origin
-from crawler.dht.scrape_filter import FILTER_BYTES, estimate, union
+from crawler.dht.scrape_filter import SwarmSize
 from crawler.records import PeersFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from crawler.crawl.locate import LocateConfig
     from crawler.crawl.outlet import Outlet
     from crawler.wire.tracker import ScrapeCounts
-
-_SEED_KEYS: Final = (b"BFsd", b"BFse")
-_PEER_KEYS: Final = (b"BFpe",)
 
 
 @attrs.define(eq=False)
@@ -34,42 +30,18 @@ class SwarmReport:
         infohash: 20 bytes.
         peers: compact addresses, in the order they came in.
         named_by: compact addresses of the nodes that named peers.
+        size: how many there are, by the nodes' filters.
     """
 
     infohash: bytes
     peers: dict[bytes, None] = attrs.field(factory=dict)
     named_by: dict[bytes, None] = attrs.field(factory=dict)
-    _seeds: bytes | None = None
-    _leechers: bytes | None = None
-
-    @property
-    def seeds(self) -> int | None:
-        """About how many have everything; None when nobody told."""
-        return None if self._seeds is None else round(estimate(self._seeds))
-
-    @property
-    def leechers(self) -> int | None:
-        """About how many have not; None when nobody told."""
-        return None if self._leechers is None else round(estimate(self._leechers))
+    size: SwarmSize = attrs.field(factory=SwarmSize)
 
     def take_peers(self, peers: Iterable[bytes], node: bytes) -> None:
         """The node at compact ``node`` named ``peers``, of which at least one is fit to be written."""
         self.peers.update(dict.fromkeys(peers))
         self.named_by[node] = None
-
-    def take_filters(self, body: Mapping[bytes, Any]) -> None:
-        """Take the filters of a response's ``body``, if it has any."""
-        self._seeds = _united(self._seeds, body, _SEED_KEYS)
-        self._leechers = _united(self._leechers, body, _PEER_KEYS)
-
-
-def _united(before: bytes | None, body: Mapping[bytes, Any], keys: Sequence[bytes]) -> bytes | None:
-    filters = [
-        value for key in keys if isinstance(value := body.get(key), bytes) and len(value) == FILTER_BYTES
-    ]
-    if before is not None:
-        filters.append(before)
-    return union(filters) if filters else None
 
 
 @attrs.define
@@ -109,7 +81,9 @@ class PeersDesk:
     def report(self, report: SwarmReport, now: float) -> None:
         """Take what a lookup found; it has peers."""
         named_by = tuple(report.named_by)
-        self._write(report.infohash, tuple(report.peers), named_by, now, report.seeds, report.leechers)
+        self._write(
+            report.infohash, tuple(report.peers), named_by, now, report.size.seeds, report.size.leechers
+        )
 
     def tracked(
         self, infohash: bytes, peers: Sequence[bytes], tracker: str, counts: ScrapeCounts, now: float

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from hashlib import sha1
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
 FILTER_BITS = 2048
 FILTER_BYTES = FILTER_BITS // 8
@@ -45,3 +47,48 @@ def estimate(scrape_filter: bytes) -> float:
     zeros = FILTER_BITS - int.from_bytes(scrape_filter, "little").bit_count()
     zeros = max(1, min(FILTER_BITS - 1, zeros))
     return math.log(zeros / FILTER_BITS) / (2 * math.log(1 - 1 / FILTER_BITS))
+
+
+_SEED_KEYS: Final = (b"BFsd", b"BFse")
+"""The second is what mldht sends for the first."""
+_PEER_KEYS: Final = (b"BFpe",)
+
+
+@attrs.define
+class SwarmSize:
+    """What several nodes' filters say of one swarm, united, so that a peer that two know counts once.
+
+    Attributes:
+        refused: filters left out: of another size, or with more bits than BEP 33 lets a swarm set, which are
+            made up and would spoil the rest.
+    """
+
+    refused: int = 0
+    _seeds: bytes | None = None
+    _leechers: bytes | None = None
+
+    @property
+    def seeds(self) -> int | None:
+        """About how many have everything; None when nobody told."""
+        return None if self._seeds is None else round(estimate(self._seeds))
+
+    @property
+    def leechers(self) -> int | None:
+        """About how many have not; None when nobody told."""
+        return None if self._leechers is None else round(estimate(self._leechers))
+
+    def take(self, body: Mapping[bytes, Any]) -> None:
+        """Take the filters of a get_peers response's ``body``, if it has any."""
+        self._seeds = self._united(self._seeds, body, _SEED_KEYS)
+        self._leechers = self._united(self._leechers, body, _PEER_KEYS)
+
+    def _united(self, held: bytes | None, body: Mapping[bytes, Any], keys: Sequence[bytes]) -> bytes | None:
+        for key in keys:
+            given = body.get(key)
+            if given is None:
+                continue
+            if isinstance(given, bytes) and len(given) == FILTER_BYTES and estimate(given) <= CAPACITY:
+                held = given if held is None else union((held, given))
+            else:
+                self.refused += 1
+        return held

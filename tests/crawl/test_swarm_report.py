@@ -43,13 +43,13 @@ def test_peers_are_merged_and_filters_united() -> None:
     report = SwarmReport(HASH)
     report.take_peers([b"aaaa\0\1", b"bbbb\0\1"], NODES[0])
     report.take_peers([b"bbbb\0\1", b"cccc\0\1"], NODES[1])
-    report.take_filters({b"BFsd": filter_of(ips(0, 60)), b"BFpe": filter_of(ips(5000, 10))})
-    report.take_filters({b"BFsd": filter_of(ips(30, 60)), b"BFpe": filter_of(ips(5000, 10))})
+    report.size.take({b"BFsd": filter_of(ips(0, 60)), b"BFpe": filter_of(ips(5000, 10))})
+    report.size.take({b"BFsd": filter_of(ips(30, 60)), b"BFpe": filter_of(ips(5000, 10))})
 
     assert list(report.peers) == [b"aaaa\0\1", b"bbbb\0\1", b"cccc\0\1"]
     assert list(report.named_by) == NODES[:2]
-    assert report.seeds == pytest.approx(90, rel=0.1)
-    assert report.leechers == pytest.approx(10, abs=1)
+    assert report.size.seeds == pytest.approx(90, rel=0.1)
+    assert report.size.leechers == pytest.approx(10, abs=1)
 
 
 def test_nobody_told_is_not_none_there() -> None:
@@ -57,11 +57,11 @@ def test_nobody_told_is_not_none_there() -> None:
     report = SwarmReport(HASH)
     bodies: list[dict[bytes, Any]] = [{}, {b"BFsd": b"short"}, {b"BFsd": 7}, {b"BFpe": []}]
     for body in bodies:
-        report.take_filters(body)
-    assert (report.seeds, report.leechers) == (None, None)
+        report.size.take(body)
+    assert (report.size.seeds, report.size.leechers) == (None, None)
 
-    report.take_filters({b"BFse": bytes(256)})
-    assert (report.seeds, report.leechers) == (0, None)
+    report.size.take({b"BFse": bytes(256)})
+    assert (report.size.seeds, report.size.leechers) == (0, None)
 
 
 async def test_a_report_becomes_a_record_and_reaches_the_fetch() -> None:
@@ -72,7 +72,7 @@ async def test_a_report_becomes_a_record_and_reaches_the_fetch() -> None:
     report = SwarmReport(HASH)
     peers = [pack_address(("198.51.100.1", port)) for port in (1000, 1001, 1002)]
     report.take_peers(peers, NODES[0])
-    report.take_filters({b"BFsd": filter_of(ips(0, 3)), b"BFpe": filter_of([])})
+    report.size.take({b"BFsd": filter_of(ips(0, 3)), b"BFpe": filter_of([])})
 
     desk.report(report, 7.0)
 

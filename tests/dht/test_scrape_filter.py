@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawler.dht.scrape_filter import FILTER_BYTES, estimate, filter_of, union
+from crawler.dht.scrape_filter import FILTER_BYTES, SwarmSize, estimate, filter_of, union
 
 # BEP 33, "Test Vectors": 192.0.2.0-192.0.2.255 and 2001:DB8::-2001:DB8::3E7.
 PUBLISHED = bytes.fromhex(
@@ -52,3 +52,22 @@ def test_empty_and_full() -> None:
 def test_union_is_the_filter_of_both(left: list[bytes], right: list[bytes]) -> None:
     """Filters of two nodes merge into the filter of everything that both hold."""
     assert union([filter_of(left), filter_of(right)]) == filter_of(left + right)
+
+
+def test_a_made_up_filter_spoils_nothing() -> None:
+    """One with more bits than BEP 33 lets a swarm set is left out and counted, so is one of another size."""
+    size = SwarmSize()
+    size.take({b"BFsd": filter_of([b"aaaa", b"bbbb"]), b"BFpe": filter_of([b"cccc"])})
+    size.take({b"BFsd": b"\xff" * 256, b"BFpe": b"\xff" * 255})
+    size.take({b"BFsd": 7})
+
+    assert (size.seeds, size.leechers, size.refused) == (2, 1, 3)
+
+
+def test_both_names_of_the_seeds_filter_are_read() -> None:
+    """What mldht calls BFse is read too; its seeds and those under the right name are one swarm."""
+    size = SwarmSize()
+    assert (size.seeds, size.leechers) == (None, None)
+    size.take({b"BFse": filter_of([b"aaaa", b"bbbb"])})
+    size.take({b"BFsd": filter_of([b"bbbb", b"cccc"])})
+    assert (size.seeds, size.leechers, size.refused) == (3, None, 0)
