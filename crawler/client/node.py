@@ -33,6 +33,7 @@ from crawler.dht.transactions import Transactions, TransactionsConfig
 from crawler.net.dht import Endpoint
 from crawler.net.limits import LimitsConfig, QueryBudget
 from crawler.net.peers import PeerClient
+from crawler.net.resolve import split_host_port
 from crawler.net.tracker_config import TrackerClientConfig
 from crawler.net.trackers import TrackerClient
 from crawler.net.udp import NetworkConfig, open_socket
@@ -256,7 +257,10 @@ async def open_node(
 
     Raises:
         ListenError: no socket can be bound as asked.
+        ValueError: a host is not of the form ``HOST:PORT``.
     """
+    for host in bootstrap:
+        split_host_port(host)
     sockets = _open_sockets(listen)
     rng = random.SystemRandom()
     budget = QueryBudget(_PRIVATE_LIMITS if allow_private else _LIMITS)

@@ -11,7 +11,7 @@ from crawler.wire.magnet import Magnet, parse_magnet
 _SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 _SHA256_BYTES: Final = 32
 
-Target = str | bytes | Magnet
+Target = str | bytes | bytearray | Magnet
 """Text as `parse_target` takes it, 20 bytes of infohash, 32 of v2 infohash, or a parsed magnet link."""
 
 
@@ -26,7 +26,10 @@ def parse_target(text: str) -> Magnet:
         return parse_magnet(word)
     if _SHA256.fullmatch(word):
         return Magnet(infohash_v2=bytes.fromhex(word))
-    return Magnet(infohash=parse_infohash(word))
+    try:
+        return Magnet(infohash=parse_infohash(word))
+    except ValueError as error:
+        raise ValueError(f"{error}, 64 hex for v2, or a magnet link") from None
 
 
 def as_magnet(target: Target) -> Magnet:
@@ -34,13 +37,16 @@ def as_magnet(target: Target) -> Magnet:
 
     Raises:
         ValueError: text that says nothing, or bytes of another length.
+        TypeError: it is none of these.
     """
     if isinstance(target, Magnet):
         return target
     if isinstance(target, str):
         return parse_target(target)
+    if not isinstance(target, bytes | bytearray):
+        raise TypeError(f"a target is text, bytes or a Magnet, not {type(target).__name__}")
     if len(target) == ID_BYTES:
-        return Magnet(infohash=target)
+        return Magnet(infohash=bytes(target))
     if len(target) == _SHA256_BYTES:
-        return Magnet(infohash_v2=target)
+        return Magnet(infohash_v2=bytes(target))
     raise ValueError(f"an infohash has {ID_BYTES} or {_SHA256_BYTES} bytes, not {len(target)}")

@@ -285,6 +285,14 @@ async def test_where_nobody_can_listen_is_one_line(listen: list[str], said: str)
             raise AssertionError
 
 
+@pytest.mark.parametrize("host", ["host", "host:0", "host:70000", ":1"])
+async def test_a_bootstrap_that_is_none_is_refused_at_the_door(host: str) -> None:
+    """Whoever mistypes a host gets a plain ValueError at once, not a group of them out of a later call."""
+    with pytest.raises(ValueError, match="is not HOST:PORT with a port from 1 to 65535"):
+        async with joined("127.0.0.1:1", host):
+            pytest.fail("it opened")
+
+
 async def test_a_taken_port_is_named() -> None:
     """Somebody else's port is refused with the system's reason."""
     async with scripted_node(near(1)) as remote:

@@ -66,7 +66,7 @@ def test_the_list_of_commands_names_them(capsys: pytest.CaptureFixture[str]) -> 
     ("words", "said"),
     [
         (f"lookup {HASH[:-1]}", "not an infohash: '957b901f"),
-        (f"lookup {HASH[:-1]}g", "40 hex or 32 base32 are needed"),
+        (f"lookup {HASH[:-1]}g", "40 hex or 32 base32 are needed, 64 hex for v2, or a magnet link"),
         ("metadata magnet:?dn=x", "the magnet link names no torrent"),
         ("metadata magnet:?xt=urn:btih:12", "the magnet link's btih is broken"),
         ("lookup \x1b[2J", "not an infohash: '\\x1b[2J'"),
@@ -139,6 +139,9 @@ def test_targets_are_read_in_every_form() -> None:
     assert parse_target(f"MAGNET:?xt=urn:btih:{HASH}").infohash == v1
     assert as_magnet(v1) == as_magnet(HASH) == as_magnet(Magnet(infohash=v1))
     assert as_magnet(v2) == Magnet(infohash_v2=v2)
+    assert as_magnet(bytearray(v1)) == as_magnet(v1)
+    with pytest.raises(TypeError, match="text, bytes or a Magnet, not int"):
+        as_magnet(5)  # type: ignore[arg-type]  # what a stranger may do
     with pytest.raises(ValueError, match="20 or 32 bytes, not 5"):
         as_magnet(b"short")
     with pytest.raises(MagnetError):
