@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from crawler.client.tracking import TrackerAnnounce, tracker_urls
+from crawler.client.tracking import TrackerAnnounce, TrackerReport, tracker_urls
+from crawler.net.tracker_guard import TrackerError
 from crawler.net.tracker_http import TrackerSupportError, load_httpx
+from crawler.wire.tracker import Event
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from crawler.client.tracking import TrackerReport
     from crawler.net.trackers import TrackerClient
     from crawler.wire.magnet import Magnet
     from crawler.wire.tracker_url import TrackerUrl
 
-_SECONDS: Final = 10.0
+PATIENCE: Final = 10.0
+"""Seconds that trackers are waited for, unless somebody says otherwise."""
 _PORTS: Final = (49_152, 65_535)
 
 
@@ -31,6 +33,7 @@ class MagnetTrackers:
 
     Args:
         magnet: the link.
+        patience: seconds after which those that have not answered are given up.
         client: gives what asks trackers.
         on_peer: is told of each peer, as (compact address, infohash).
         on_event: is told ``on_event(name, **fields)`` what came of each tracker.
@@ -44,12 +47,14 @@ class MagnetTrackers:
         self,
         magnet: Magnet,
         *,
+        patience: float = PATIENCE,
         client: Callable[[], Awaitable[TrackerClient]],
         on_peer: Callable[[bytes, bytes], None],
         on_event: Callable[..., None],
     ) -> None:
         self.reports: list[TrackerReport] = []
         self._magnet = magnet
+        self._patience = patience
         # Nobody is at this port of ours, and hardly any peer has the same: so we know ourselves again.
         self._port = random.SystemRandom().randint(*_PORTS)
         self._client = client
@@ -64,8 +69,18 @@ class MagnetTrackers:
             return
         client = await self._client()
         announce = TrackerAnnounce(client, self._magnet.targets, self._urls, self._port, on_report=self._told)
-        with trio.move_on_after(_SECONDS):
+        with trio.move_on_after(self._patience) as waiting:
             await announce.run(leave=True)
+        if waiting.cancelled_caught:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Report those that have not answered."""
+        heard = {(report.url.text, report.infohash) for report in self.reports}
+        for url in self._urls:
+            for infohash in self._magnet.targets:
+                if (url.text, infohash) not in heard:
+                    self._told(TrackerReport(url, infohash, Event.STARTED, error=TrackerError("timeout")))
 
     def _usable(self, urls: list[TrackerUrl]) -> list[TrackerUrl]:
         """Leave out those that need a package that is not there."""

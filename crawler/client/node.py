@@ -18,7 +18,7 @@ import trio
 from crawler import __version__
 from crawler.client.announcing import Announce, AnnounceResult
 from crawler.client.fetching import FoundMetadata, MetadataHunt, MetadataSearch
-from crawler.client.magnet_trackers import MagnetTrackers
+from crawler.client.magnet_trackers import PATIENCE, MagnetTrackers
 from crawler.client.search import LookupResult, Peer, Search
 from crawler.client.seeds import Seeds
 from crawler.client.target import Target, as_magnet
@@ -95,11 +95,13 @@ class Node:
         seeds: Seeds,
         nursery: trio.Nursery,
         on_event: Callable[..., None],
+        tracker_timeout: float = PATIENCE,
     ) -> None:
         self.endpoints = tuple(endpoints)
         self.seeds = seeds
         self._nursery = nursery
         self._on_event = on_event
+        self._tracker_timeout = tracker_timeout
         self._trackers: TrackerClient | None = None
         self._opening = trio.Lock()
         draw = random.SystemRandom().randbytes
@@ -216,6 +218,7 @@ class Node:
     def _ask_trackers(self, magnet: Magnet, search: Search) -> MagnetTrackers:
         return MagnetTrackers(
             magnet,
+            patience=self._tracker_timeout,
             client=self._tracker_client,
             on_peer=lambda address, infohash: search.give([Peer(address, infohash, "tracker")]),
             on_event=self._on_event,
@@ -242,6 +245,7 @@ async def open_node(
     bootstrap: Sequence[str] = DEFAULT_BOOTSTRAP,
     listen: Sequence[str] = ANY_PORT,
     allow_private: bool = False,
+    tracker_timeout: float = PATIENCE,
     on_event: Callable[..., None] = _ignore,
 ) -> AsyncIterator[Node]:
     """Join the DHT for the length of an ``async with`` block.
@@ -253,6 +257,7 @@ async def open_node(
         bootstrap: ``HOST:PORT`` of nodes to ask for the way in.
         listen: ``ADDR:PORT`` to bind, one per family; a family that this machine lacks is left out.
         allow_private: send to private, loopback and other addresses that are not public, too.
+        tracker_timeout: seconds that a lookup waits for the trackers of a magnet link.
         on_event: is told ``on_event(name, **fields)`` of every node and peer that was asked.
 
     Raises:
@@ -273,7 +278,7 @@ async def open_node(
         for endpoint in endpoints:
             await nursery.start(endpoint.run)
         nursery.start_soon(seeds.ask_all)
-        yield Node(endpoints, seeds, nursery, on_event)
+        yield Node(endpoints, seeds, nursery, on_event, tracker_timeout)
 
 
 @contextlib.asynccontextmanager

@@ -9,6 +9,7 @@ import attrs
 import trio
 from cyclopts import Group, Parameter
 
+from crawler.client.magnet_trackers import PATIENCE
 from crawler.client.node import ANY_PORT, DEFAULT_BOOTSTRAP, ListenError, open_node
 from crawler.client.tracking import open_trackers
 from crawler.commands.complaint import refuse
@@ -48,6 +49,9 @@ def flag(group: Group, metavar: str, text: str) -> Parameter:
 
 
 NoTrackersFlag = Annotated[bool, flag(_NETWORK, "", "do not ask the trackers that the magnet link names")]
+TrackerTimeoutFlag = Annotated[
+    float, flag(_NETWORK, "SECONDS", f"wait so long for those trackers ({PATIENCE:g})")
+]
 PortFlag = Annotated[int, flag(_NETWORK, "PORT", "send from this UDP port (any free one)")]
 
 
@@ -72,14 +76,14 @@ class ClientFlags:
         bool, flag(_NETWORK, "", "contact private and loopback addresses too; for tests")
     ] = False
 
-    def options(self, port: int = 0) -> Options:
+    def options(self, port: int = 0, tracker_timeout: float = PATIENCE) -> Options:
         """Return what was asked for, checked; ``port`` is for the sockets unless --listen says where.
 
         Raises:
             ValueError: one line that names the flag and what is allowed.
         """
-        if not self.timeout > 0:
-            raise ValueError(f"--timeout = {self.timeout:g}: allowed is a number of seconds above 0")
+        _check_seconds("--timeout", self.timeout)
+        _check_seconds("--tracker-timeout", tracker_timeout)
         check_port("--port", port, minimum=0)
         if port and self.listen:
             raise ValueError("--port and --listen both say where to send from; give one of them")
@@ -93,6 +97,7 @@ class ClientFlags:
             bootstrap=hosts,
             listen=tuple(self.listen or [address.replace(":0", f":{port}") for address in ANY_PORT]),
             allow_private=self.allow_private,
+            tracker_timeout=tracker_timeout,
         )
 
 
@@ -130,6 +135,7 @@ class Options:
     bootstrap: tuple[str, ...]
     listen: tuple[str, ...]
     allow_private: bool
+    tracker_timeout: float
 
 
 class Job(Protocol):
@@ -184,6 +190,7 @@ def run_job(options: Options, make: Callable[[Node, Screen], Job]) -> int:
             bootstrap=options.bootstrap,
             listen=options.listen,
             allow_private=options.allow_private,
+            tracker_timeout=options.tracker_timeout,
             on_event=screen.event,
         )
 
@@ -258,6 +265,12 @@ async def _show_live(job: Job, screen: Screen) -> None:
     while screen.has_live_line:
         screen.live(f"{clock(trio.current_time() - began)}  {job.live()}")
         await trio.sleep(_LIVE_SECONDS)
+
+
+def _check_seconds(name: str, seconds: float) -> None:
+    """Refuse what is no time to wait."""
+    if not seconds > 0:
+        raise ValueError(f"{name} = {seconds:g}: allowed is a number of seconds above 0")
 
 
 def _check_host(text: str, *, allow_private: bool) -> None:

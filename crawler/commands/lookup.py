@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from crawler.client.magnet_trackers import PATIENCE
 from crawler.client.target import parse_target
 from crawler.commands.client import (
     FINE,
@@ -13,6 +14,7 @@ from crawler.commands.client import (
     NoTrackersFlag,
     PortFlag,
     TargetArgument,
+    TrackerTimeoutFlag,
     remark_if_cut_off,
     run_job,
 )
@@ -34,11 +36,12 @@ def lookup(
     *,
     port: PortFlag = 0,
     no_trackers: NoTrackersFlag = False,
+    tracker_timeout: TrackerTimeoutFlag = PATIENCE,
     flags: ClientFlags = NO_FLAGS,
 ) -> int:
     """Look up who has a torrent."""
     try:
-        magnet, options = parse_target(target), flags.options(port)
+        magnet, options = parse_target(target), flags.options(port, tracker_timeout)
     except ValueError as error:
         return refuse(error)
     return run_job(options, lambda node, screen: _Lookup(node, screen, magnet, trackers=not no_trackers))

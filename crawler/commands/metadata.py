@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from crawler import __version__, records
 from crawler.client.fetching import MetadataNotFoundError
+from crawler.client.magnet_trackers import PATIENCE
 from crawler.client.target import parse_target
 from crawler.commands.client import (
     FINE,
@@ -18,6 +19,7 @@ from crawler.commands.client import (
     NoTrackersFlag,
     PortFlag,
     TargetArgument,
+    TrackerTimeoutFlag,
     flag,
     remark_if_cut_off,
     run_job,
@@ -46,11 +48,12 @@ def metadata(
     force: Annotated[bool, flag(OUTPUT, "", "let --save replace FILE if it exists")] = False,
     port: PortFlag = 0,
     no_trackers: NoTrackersFlag = False,
+    tracker_timeout: TrackerTimeoutFlag = PATIENCE,
     flags: ClientFlags = NO_FLAGS,
 ) -> int:
     """Show what a torrent is."""
     try:
-        magnet, options = parse_target(target), flags.options(port)
+        magnet, options = parse_target(target), flags.options(port, tracker_timeout)
         if save is not None:
             check_place(save, force=force)
     except ValueError as error:

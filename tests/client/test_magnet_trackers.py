@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
@@ -26,12 +26,12 @@ NOBODY = "127.0.0.1"
 
 
 @contextlib.asynccontextmanager
-async def joined() -> AsyncIterator[Node]:
+async def joined(**options: Any) -> AsyncIterator[Node]:
     """Open a node whose DHT is one node that knows nothing."""
     with trio.fail_after(30):
         async with (
             scripted_node(b"\x22" * 20) as alone,
-            open_node(bootstrap=[alone.name], listen=["127.0.0.1:0"], allow_private=True) as node,
+            open_node(bootstrap=[alone.name], listen=["127.0.0.1:0"], allow_private=True, **options) as node,
         ):
             yield node
 
@@ -99,14 +99,13 @@ async def test_metadata_is_sought_at_their_peers() -> None:
     assert caught.value.failures == {"refused": 1}
 
 
-async def test_dead_trackers_do_not_keep_a_lookup(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tracker that is not there, or only connects, is given up when its time is over."""
-    monkeypatch.setattr("crawler.client.magnet_trackers._SECONDS", 1.0)
-    async with UdpTracker(lambda _: []).running() as tracker, joined() as node:
+async def test_dead_trackers_do_not_keep_a_lookup() -> None:
+    """A tracker that is not there, or only connects, is given up when its time is over, and that is told."""
+    async with UdpTracker(lambda _: []).running() as tracker, joined(tracker_timeout=1.0) as node:
         began = trio.current_time()
         result = await node.lookup(magnet(tracker.url, f"http://127.0.0.1:{free_port()}/announce"))
         assert trio.current_time() - began < 10
 
     assert result.complete
     assert result.trackers_asked == 2
-    assert [report.error.reason for report in result.trackers if report.error] == ["unreachable"]
+    assert [r.error.reason for r in result.trackers if r.error] == ["unreachable", "timeout"]

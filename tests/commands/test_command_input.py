@@ -42,7 +42,8 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str], name: str) -> None:
     dht = "" if name == "scrape" else "--port --bootstrap --listen --verbose"
     words = f"TARGET --timeout --allow-private --json {dht}"
     own = {
-        "metadata": "--save --force",
+        "lookup": "--no-trackers --tracker-timeout",
+        "metadata": "--save --force --no-trackers --tracker-timeout",
         "announce": "--implied-port --tracker --seed --stay",
         "scrape": "--tracker",
     }.get(name, "")
@@ -73,6 +74,10 @@ def test_the_list_of_commands_names_them(capsys: pytest.CaptureFixture[str]) -> 
         ("lookup", "TARGET requires an argument"),
         (f"lookup {HASH} more", "unknown argument 'more'"),
         (f"lookup {HASH} --timeout 0", "--timeout = 0: allowed is a number of seconds above 0"),
+        (
+            f"lookup {HASH} --tracker-timeout 0",
+            "--tracker-timeout = 0: allowed is a number of seconds above 0",
+        ),
         (f"lookup {HASH} --timeout nan", "--timeout = nan: allowed is"),
         (f"lookup {HASH} --timeout soon", 'unable to convert "soon"'),
         (f"lookup {HASH} --port 65536", "--port = 65536: allowed is 0 to 65535"),
