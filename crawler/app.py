@@ -7,12 +7,16 @@ outlet and sink are drained, the state is saved. A crash of our own code leaves 
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
 
-from crawler import building, log, signalling, status, watching
+from crawler import log
+from crawler.daemon import building, signalling
+from crawler.daemon.run import save_state
+from crawler.monitoring import serving, status
 from crawler.net.udp import NetworkConfig, open_socket
 from crawler.records import Record
 from crawler.sinks.base import ReaderGoneError
@@ -21,11 +25,11 @@ from crawler.wire.compact import format_address, pack_address
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from crawler.building import Run
     from crawler.config import Config
+    from crawler.daemon.run import Run
     from crawler.net.dht import DatagramSocket
     from crawler.net.http import HttpServer
-    from crawler.state import StateDirectory
+    from crawler.state.directory import StateDirectory
 
 _CHANNEL_BATCHES = 64
 _HEARTBEAT = 5.0
@@ -80,17 +84,19 @@ async def run(
             return socket
 
         assembled = building.assemble(config, sender, open_and_keep, _say(logger), opened)
-        door = watching.build(assembled, _say(logger), opened)
+        door = serving.build(assembled, _say(logger), opened)
         async with trio.open_nursery() as nursery:
             await nursery.start(
-                signalling.watch_signals, signalling.actions(assembled, reload, logger), name="signals"
+                signalling.watch_signals,
+                signalling.actions(assembled, reload, partial(_counters, assembled), logger),
+                name="signals",
             )
             await _run(assembled, nursery, receiver, logger, door)
             nursery.cancel_scope.cancel()
     lost = assembled.shared.outlet.lines_held
     if lost:
         logger.warning("crawler.lines_not_written", lines=lost)
-    logger.info("crawler.stopped", reason=assembled.lifetime.reason, **assembled.status())
+    logger.info("crawler.stopped", reason=assembled.lifetime.reason, **_counters(assembled))
     return 0
 
 
@@ -113,7 +119,7 @@ async def _run(
             node_id=station.node.id.hex(),
         )
     if door is not None:
-        await watching.serve(door, nursery, _say(logger))
+        await serving.serve(door, nursery, _say(logger))
     nursery.start_soon(_ask, run, name="asking")
     nursery.start_soon(lifetime.watch_clock, name="clock")
     nursery.start_soon(_report, run, logger, name="status")
@@ -121,7 +127,7 @@ async def _run(
     if run.state is not None:
         nursery.start_soon(_keep_state, run, run.state, logger, name="state")
         nursery.start_soon(_note_settled, run, logger, name="ledger")
-        nursery.start_soon(_beat, run.state, watching.address_of(door), name="heartbeat")
+        nursery.start_soon(_beat, run.state, serving.address_of(door), name="heartbeat")
     await lifetime.over.wait()
     logger.info("crawler.stopping", reason=lifetime.reason)
     await _drain(run, logger)
@@ -178,12 +184,16 @@ async def _report(run: Run, logger: Any) -> None:
     while terminal.is_there:
         await trio.sleep(_LIVE_LINE)
         run.clock.set()
-        terminal.show(line.text(run.status()))
+        terminal.show(line.text(_counters(run)))
     while True:
         await trio.sleep(interval or 60.0)
         run.clock.set()
         if interval:
-            logger.info("crawler.status", **run.status())
+            logger.info("crawler.status", **_counters(run))
+
+
+def _counters(run: Run) -> dict[str, Any]:
+    return status.collect(run, trio.current_time())
 
 
 async def _beat(state: StateDirectory, address: str) -> None:
@@ -218,7 +228,7 @@ async def _note_settled(run: Run, logger: Any) -> None:
 
 async def _save_state(run: Run, state: StateDirectory, logger: Any) -> None:
     try:
-        await building.save_state(run, state)
+        await save_state(run, state)
     except OSError as error:
         logger.warning("state.not_saved", problem=str(error))
 

@@ -16,10 +16,10 @@ import attrs
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 from crawler import __version__
-from crawler.cli_help import PlainHelp
 from crawler.commands.complaint import complain, refuse
 from crawler.commands.manual import MANUALS, TRACKER
-from crawler.config_sources import ConfigError
+from crawler.commands.plain_help import PlainHelp
+from crawler.settings.sources import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -179,7 +179,7 @@ application.command(
     help_epilogue="",
 )
 application.command(
-    "crawler.health:health",
+    "crawler.commands.health:health",
     name="health",
     help="Tell whether the daemon on this machine is alive, or ready.",
     help_epilogue="",

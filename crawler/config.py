@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from crawler import config_text
-from crawler.config_sources import ConfigError, Given, options_of, read_environment, read_file, read_flags
 from crawler.crawl.bootstrap import BootstrapConfig
 from crawler.crawl.credit import CreditConfig
 from crawler.crawl.explore import ExploreConfig
@@ -29,6 +27,7 @@ from crawler.crawl.sample import SampleConfig
 from crawler.crawl.seen import SeenConfig
 from crawler.crawl.sightings import SightingsConfig
 from crawler.crawl.trackers import TrackersConfig
+from crawler.daemon.lifetime import RunConfig
 from crawler.dht.identity import IdentityConfig
 from crawler.dht.lookup import LookupConfig
 from crawler.dht.peers import PeerStoreConfig
@@ -37,7 +36,6 @@ from crawler.dht.responder import ResponderConfig
 from crawler.dht.routing import RoutingConfig
 from crawler.dht.tokens import TokenConfig
 from crawler.dht.transactions import TransactionsConfig
-from crawler.lifetime import RunConfig
 from crawler.log import LogConfig
 from crawler.net.http import HttpConfig
 from crawler.net.limits import LimitsConfig
@@ -46,8 +44,10 @@ from crawler.net.peers import PeersConfig
 from crawler.net.tracker_config import TrackerClientConfig
 from crawler.net.udp import NetworkConfig
 from crawler.reading.config import ReadingConfig
+from crawler.settings import toml_text
+from crawler.settings.sources import ConfigError, Given, options_of, read_environment, read_file, read_flags
 from crawler.sinks.config import OutputConfig
-from crawler.state import StateConfig
+from crawler.state.directory import StateConfig
 from crawler.swarm.announce import AnnounceConfig
 from crawler.swarm.assembly import MemoryConfig
 from crawler.swarm.connection import ConnectionConfig
@@ -252,7 +252,7 @@ def _is_host_and_port(text: str) -> bool:
 def to_toml(config: Config) -> str:
     """Return ``config`` as commented TOML that `load` reads back as the same configuration."""
     heading = _HEADING if config == Config() else _HEADING_IN_FORCE
-    return config_text.render(config, OPTIONS, FLAGS, heading)
+    return toml_text.render(config, OPTIONS, FLAGS, heading)
 
 
 def default_toml() -> str:

@@ -1,9 +1,9 @@
 """What a metric is, and how figures become the text that Prometheus reads.
 
-The daemon's figures are a tree of plain values (see `figures`). A metric names the leaves of that tree that
-it tells; ``*`` in its source stands for any key, which becomes a label. So the list of metrics
-(`metrics_table`) is data: it is rendered, documented and held against the tree by tests. prometheus-client
-writes the text; it is an extra, so it is imported when somebody asks.
+Figures are a tree of plain values. A metric names the leaves of that tree that it tells; ``*`` in its source
+stands for any key, which becomes a label. So a list of metrics is data: it is rendered, documented and held
+against the tree by tests (the daemon's is `monitoring/metrics_table`). prometheus-client writes the text; it
+is an extra, so it is imported when somebody asks.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Metric:
         return PREFIX + self.name + ("_total" if self.kind is Kind.COUNTER else "")
 
     def samples(self, figures: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
-        """Yield (label values, value) of every leaf of ``figures`` that it tells."""
+        """Yield (label values, value) of every leaf of ``monitoring/figures`` that it tells."""
         yield from _descend(figures, self._path, ())
 
     def tells(self, path: Sequence[str]) -> bool:

@@ -19,16 +19,17 @@ import attrs
 import pytest
 import trio
 
-from crawler import app, cli, figures, metrics_table
+from crawler import app, cli
 from crawler.config import Config, ConfigError
 from crawler.crawl.pace import Pace
 from crawler.crawl.sample import Sampler
-from crawler.lifetime import RunConfig
+from crawler.daemon.lifetime import RunConfig
 from crawler.metrics import Kind, Metric, leaves
+from crawler.monitoring import figures, metrics_table
 from crawler.net.udp import NetworkConfig, UdpSocket, open_socket
 from crawler.sinks.config import OutputConfig
 from crawler.sinks.jsonl import JsonlSink
-from crawler.state import StateConfig, StateDirectory
+from crawler.state.directory import StateConfig, StateDirectory
 from tests.sim.crawl_scene import LISTEN, Scene
 from tests.sim.full_run import full_run
 from tests.sinks.flaky_disk import FlakyDisk
@@ -189,7 +190,9 @@ async def test_every_figure_has_one_metric(tmp_path: Path, autojump_clock: MockC
     tellers = [(metric, metric.name) for metric in metrics_table.TABLE] + elsewhere
     told_by = {path: [name for metric, name in tellers if metric.tells(path)] for path, _ in leaves(told)}
 
-    assert {path: by for path, by in told_by.items() if len(by) != 1} == {}, "see crawler/metrics_table.py"
+    assert {path: by for path, by in told_by.items() if len(by) != 1} == {}, (
+        "see crawler/monitoring/metrics_table.py"
+    )
     rows = {metric.name for metric in metrics_table.TABLE}
     assert rows == {name for by in told_by.values() for name in by}, "every row has a figure to tell"
 

@@ -14,7 +14,8 @@ import pytest
 import trio
 
 import crawler
-from crawler import cli, config, health
+from crawler import cli, config
+from crawler.commands import health
 from crawler.config import Config, ConfigError
 
 if TYPE_CHECKING:

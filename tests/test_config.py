@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler import config, config_sources, config_text
+from crawler import config
 from crawler.config import Config, ConfigError, load
-from crawler.settings import setting
+from crawler.settings import setting, sources, toml_text
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,12 +41,12 @@ class House:
     kitchen: Kitchen = attrs.field(factory=Kitchen)
 
 
-OPTIONS = config_sources.options_of({"kitchen": Kitchen})
+OPTIONS = sources.options_of({"kitchen": Kitchen})
 
 
 def from_text(key: str, text: str) -> Any:
     """Return what the environment's text for a key of the kitchen becomes."""
-    (value,) = config_sources.read_environment({f"DHT_CRAWLER_KITCHEN_{key.upper()}": text}, OPTIONS)
+    (value,) = sources.read_environment({f"DHT_CRAWLER_KITCHEN_{key.upper()}": text}, OPTIONS)
     return value.value
 
 
@@ -133,11 +133,9 @@ kitchens = st.builds(
 @given(kitchens)
 def test_every_value_survives_being_written_and_read(kitchen: Kitchen) -> None:
     """TOML that we write reads back as the value it was written from, whatever characters it has."""
-    text = config_text.render(House(kitchen), OPTIONS, {}, "x")
+    text = toml_text.render(House(kitchen), OPTIONS, {}, "x")
     read = tomllib.loads(text)["kitchen"]
-    back = {
-        key: config_sources._from_value(OPTIONS["kitchen"][key], value, key) for key, value in read.items()
-    }
+    back = {key: sources._from_value(OPTIONS["kitchen"][key], value, key) for key, value in read.items()}
     assert Kitchen(**back) == kitchen
 
 
@@ -334,4 +332,4 @@ def test_a_type_no_source_can_give_is_our_mistake() -> None:
         odd: bytes = setting(b"", unit="", help="Odd.")
 
     with pytest.raises(TypeError, match="odd: no source can give"):
-        config_sources.options_of({"odd": Odd})
+        sources.options_of({"odd": Odd})

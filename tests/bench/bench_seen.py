@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from crawler.allocator import give_back_large_blocks
 from crawler.crawl.outlet import Outlet, OutletConfig
 from crawler.crawl.seen import Seen, SeenConfig
+from crawler.daemon.allocator import give_back_large_blocks
 from crawler.records import InfohashesFound, Record
 from crawler.sinks.config import OutputConfig
 from crawler.sinks.outputs import Outputs
-from crawler.state_seen import SeenKeeper
-from crawler.state_slices import SliceFiles
+from crawler.state.seen_keeper import SeenKeeper
+from crawler.state.slice_files import SliceFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -69,7 +69,7 @@ SETTINGS: dict[str, Any] = {
 
 def by_daemon(wanted: Wanted, out: Path) -> dict[str, Any]:
     """Fetch as the daemon does, with the settings a user has."""
-    # As the daemon does, see `crawler/building`.
+    # As the daemon does, see `crawler/daemon/building`.
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)

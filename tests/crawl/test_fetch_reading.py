@@ -13,11 +13,11 @@ import attrs
 import pytest
 import trio
 
-from crawler.building import let_the_loop_go_first
 from crawler.crawl.failures import FailuresConfig
 from crawler.crawl.fetch import Fetcher, FetchSections
 from crawler.crawl.fetch_job import FetchConfig, Origin
 from crawler.crawl.outlet import Outlet, OutletConfig
+from crawler.daemon.building import let_the_loop_go_first
 from crawler.records import Record
 from crawler.swarm.metadata import VerifiedMetadata
 from crawler.wire import bencode

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from crawler.metrics import Kind, Metric
-from crawler.metrics_table import TABLE
+from crawler.monitoring.metrics_table import TABLE
 from tests.deploy.shipped import CONFIG, read_yaml, run
 
 if TYPE_CHECKING:

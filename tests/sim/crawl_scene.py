@@ -19,8 +19,9 @@ import pytest
 import structlog
 import trio
 
-from crawler import app, building
+from crawler import app
 from crawler.config import Config
+from crawler.daemon import building, run
 from crawler.net.udp import NetworkConfig
 from crawler.simnet.memory import MemoryNetwork
 from crawler.simnet.world import World, WorldConfig
@@ -159,7 +160,7 @@ def virtual_process(seed: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         draw: Callable[[], random.Random] = lambda: random.Random(seeds.random())  # noqa: E731 - used twice
         patch.setattr(building, "random", SimpleNamespace(Random=draw, SystemRandom=draw))
-        patch.setattr(building, "time", SimpleNamespace(time=lambda: EPOCH + trio.current_time()))
+        patch.setattr(run, "time", SimpleNamespace(time=lambda: EPOCH + trio.current_time()))
         patch.setattr(trio.to_thread, "run_sync", run_in_line)
         try:
             yield

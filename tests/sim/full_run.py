@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from crawler import building, watching
+from crawler.daemon import building
+from crawler.monitoring import serving
 from tests.sim.crawl_scene import Scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from crawler.building import Run
+    from crawler.daemon.run import Run
     from crawler.net.http import HttpServer
 
 SEED = 711
@@ -40,7 +41,7 @@ async def full_run(directory: Path) -> tuple[Run, HttpServer]:
     doors: list[HttpServer | None] = []
     with pytest.MonkeyPatch.context() as patch, Scene.of(directory, SEED, nodes=300, infohashes=600) as scene:
         patch.setattr(building, "assemble", kept(building.assemble, made))
-        patch.setattr(watching, "build", kept(watching.build, doors))
+        patch.setattr(serving, "build", kept(serving.build, doors))
         await scene.crawl(
             20,
             # A TCP port of its own: others may run this test at the same time.

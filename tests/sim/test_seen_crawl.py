@@ -52,7 +52,7 @@ async def test_a_full_state_disk_stops_no_crawl(
     def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("crawler.state_slices.SliceFiles.append", full)
+    monkeypatch.setattr("crawler.state.slice_files.SliceFiles.append", full)
     with Scene.of(tmp_path, 52, nodes=400, infohashes=1000) as scene:
         await scene.crawl(60, **FAST, state={"directory": str(tmp_path / "state")})
 

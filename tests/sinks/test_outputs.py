@@ -11,7 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from crawler import cli, config, signalling
+from crawler import cli, config
+from crawler.daemon import signalling
 from crawler.records import Record
 from crawler.sinks.base import ReaderGoneError, SinkError
 from crawler.sinks.config import OutputConfig

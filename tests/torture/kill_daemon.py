@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from crawler.crawl.seen import Seen, SeenConfig
-from crawler.state_seen import SeenKeeper
-from crawler.state_slices import SliceFiles
+from crawler.state.seen_keeper import SeenKeeper
+from crawler.state.slice_files import SliceFiles
 from tests.interop.daemon_process import DaemonProcess, wait_for
 from tests.sim.network_process import NetworkProcess
 
