@@ -37,7 +37,7 @@ from crawler.dht.routing import RoutingConfig
 from crawler.dht.tokens import TokenConfig
 from crawler.dht.transactions import TransactionsConfig
 from crawler.log import LogConfig
-from crawler.net.http import HttpConfig
+from crawler.net.http_terms import HttpConfig
 from crawler.net.limits import LimitsConfig
 from crawler.net.peer_listener import ListenerConfig
 from crawler.net.peers import PeersConfig

@@ -7,75 +7,25 @@ speaks the protocol; it is an extra, so it is imported when a door is opened.
 
 from __future__ import annotations
 
-import errno
-from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import attrs
 import trio
 
-from crawler.net.listening import bind_tcp
-from crawler.settings import setting
+from crawler.net.http_terms import HttpCounters
+from crawler.net.listening import Door
 from crawler.wire.compact import format_address, pack_address, parse_address
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Callable
 
     from crawler.net.http_connection import Connection, Workshop
+    from crawler.net.http_terms import AsgiApp, HttpConfig
     from crawler.wire.compact import Address
-
-    Message = MutableMapping[str, Any]
-    AsgiApp = Callable[
-        [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
-    ]
-
-_TRANSIENT: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_PAUSE: Final = 0.1
-"""Seconds to wait when the system has no descriptors or memory for one more connection."""
 
 
 class ExtraMissingError(RuntimeError):
     """What was asked for needs packages that are not installed; the message names the extra, in one line."""
-
-
-@attrs.frozen
-class HttpConfig:
-    """Where HTTP is served, and how patiently."""
-
-    listen: str = setting("", unit="ADDR:PORT", help='Serve HTTP here; port 0 picks one; "" for nowhere.')
-    max_connections: int = setting(
-        64,
-        unit="connections",
-        help="Connections at once; for one more, the one that was silent longest is closed.",
-        minimum=1,
-    )
-    idle_timeout: float = setting(
-        30.0, unit="s", help="A connection on which no whole request comes for so long is closed.", above=0
-    )
-    request_timeout: float = setting(
-        10.0, unit="s", help="A request must be answered, and the answer taken, within this.", above=0
-    )
-    max_head: int = setting(
-        16_384, unit="bytes", help="A request with a longer line and headers is refused.", minimum=256
-    )
-
-
-@attrs.define
-class HttpCounters:
-    """What became of those who came: accepted = open + each way to end.
-
-    Attributes:
-        accepted: connections.
-        ended: connections, by why they ended.
-        answers: requests answered, by status code.
-        failed: requests in which our own code failed.
-    """
-
-    accepted: int = 0
-    ended: Counter[str] = attrs.field(factory=Counter)
-    answers: Counter[int] = attrs.field(factory=Counter)
-    failed: int = 0
 
 
 class HttpServer:
@@ -110,8 +60,8 @@ class HttpServer:
         self._config = config
         self._connections: dict[Connection, None] = {}
         self._workshop = _workshop(app, config, self.counters, on_event)
-        self._socket = bind_tcp(parse_address(config.listen))
-        self.local: Address = self._socket.getsockname()[:2]
+        self._door = Door(parse_address(config.listen), self.counters.ended)
+        self.local = self._door.local
 
     @property
     def connections(self) -> int:
@@ -120,7 +70,7 @@ class HttpServer:
 
     def close(self) -> None:
         """Close the door; for a server that was bound and never ran."""
-        self._socket.close()
+        self._door.close()
 
     async def run(self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Serve until cancelled, then hang up on everybody; reports the bound address when ready."""
@@ -128,26 +78,19 @@ class HttpServer:
             async with trio.open_nursery() as nursery:
                 task_status.started(self.local)
                 while True:
-                    await trio.lowlevel.wait_readable(self._socket)
-                    await self._accept(nursery)
+                    sock, client = await self._door.accept()
+                    self.counters.accepted += 1
+                    self._make_room()
+                    nursery.start_soon(self._serve, sock, client, name="http connection")
         finally:
-            self._socket.close()
+            self._door.close()
         raise AssertionError("the loop above ends by cancellation only")
 
-    async def _accept(self, nursery: trio.Nursery) -> None:
-        try:
-            sock, address = self._socket.accept()
-        except OSError as error:
-            if error.errno in _TRANSIENT:
-                self.counters.ended["no_descriptors"] += 1
-                await trio.sleep(_PAUSE)
-            return
-        self.counters.accepted += 1
+    def _make_room(self) -> None:
         while len(self._connections) >= self._config.max_connections:
             silent = next(iter(self._connections))
             del self._connections[silent]
             silent.hang_up("no_seat")
-        nursery.start_soon(self._serve, sock, address[:2], name="http connection")
 
     async def _serve(self, sock: socket.socket, client: Address) -> None:
         connection = self._workshop.connection(sock, client, self._heard)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hypercorn.events import Event
     from hypercorn.typing import AppWrapper
 
-    from crawler.net.http import AsgiApp, HttpConfig, HttpCounters, Message
+    from crawler.net.http_terms import AsgiApp, HttpConfig, HttpCounters, Message
     from crawler.wire.compact import Address
 
 _RECEIVE_BYTES = 16 * 1024
@@ -79,8 +79,7 @@ class Connection:
     def __init__(
         self, workshop: Workshop, sock: socket.socket, client: Address, heard: Callable[[Connection], None]
     ) -> None:
-        """Take over ``sock``."""
-        sock.setblocking(False)
+        """Take over ``sock``, which does not block."""
         self.ended = "closed"
         self._workshop = workshop
         self._client = client

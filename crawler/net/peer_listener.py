@@ -7,14 +7,13 @@ away. A visitor's fault ends that visit and moves a counter, never more.
 
 from __future__ import annotations
 
-import errno
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import attrs
 import trio
 
-from crawler.net.listening import bind_tcp
+from crawler.net.listening import Door
 from crawler.net.tcp import Link, LinkError, converse
 from crawler.settings import setting
 from crawler.swarm.connection import ConnectionConfig, PeerConnection, PeerFault
@@ -22,13 +21,8 @@ from crawler.swarm.serving import MetadataCache, ServedPeer, ServingConfig
 from crawler.wire.compact import parse_address
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
-
-    from crawler.wire.compact import Address
-
-_TRANSIENT: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_PAUSE: Final = 0.1
-"""Seconds to wait when the system has no descriptors or memory for one more visitor."""
 
 
 @attrs.frozen
@@ -46,7 +40,10 @@ class ListenerConfig:
 
 @attrs.define
 class ListenerCounters:
-    """What became of those who dialled us: accepted = open + each way to end."""
+    """What became of those who dialled us: accepted = open + each way to end.
+
+    In `ended` stands, beside those ways, what kept some from being accepted, see `Door`.
+    """
 
     accepted: int = 0
     refused: int = 0
@@ -107,8 +104,8 @@ class PeerListener:
         self._serving = serving or ServingConfig()
         self._visitors: dict[_Visitor, None] = {}
         self._per_ip: Counter[str] = Counter()
-        self._socket = bind_tcp(parse_address(listen))
-        self.local: Address = self._socket.getsockname()[:2]
+        self._door = Door(parse_address(listen), self.counters.ended)
+        self.local = self._door.local
 
     @property
     def visitors(self) -> int:
@@ -120,28 +117,20 @@ class PeerListener:
         try:
             async with trio.open_nursery() as nursery:
                 while True:
-                    await trio.lowlevel.wait_readable(self._socket)
-                    await self._accept(nursery)
+                    sock, (ip, _) = await self._door.accept()
+                    self._welcome(nursery, sock, ip)
         finally:
-            self._socket.close()
+            self._door.close()
         raise AssertionError("the loop above ends by cancellation only")
 
-    async def _accept(self, nursery: trio.Nursery) -> None:
-        try:
-            sock, address = self._socket.accept()
-        except OSError as error:
-            if error.errno in _TRANSIENT:
-                self.counters.ended["no_descriptors"] += 1
-                await trio.sleep(_PAUSE)
-            return
-        sock.setblocking(False)
+    def _welcome(self, nursery: trio.Nursery, sock: socket.socket, ip: str) -> None:
         self.counters.accepted += 1
-        if self._per_ip[address[0]] >= self._config.max_per_ip or not self._make_room():
+        if self._per_ip[ip] >= self._config.max_per_ip or not self._make_room():
             self.counters.refused += 1
             self.counters.ended["no_seat"] += 1
             sock.close()
             return
-        nursery.start_soon(self._visit, Link(sock), self._seat(address[0]))
+        nursery.start_soon(self._visit, Link(sock), self._seat(ip))
 
     def _make_room(self) -> bool:
         if len(self._visitors) < self._config.max_visitors:

@@ -21,7 +21,7 @@ from crawler.wire.tracker import AnnounceAnswer, Event, TrackerFailure, TrackerR
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from crawler.net.http import Message
+    from crawler.net.http_terms import Message
     from crawler.swarm.registry import Registry
     from crawler.swarm.tracker_policy import Doorman, TrackerPolicy
 

@@ -12,7 +12,8 @@ import trio
 
 from crawler import metrics
 from crawler.net.datagrams import DatagramServer
-from crawler.net.http import ExtraMissingError, HttpConfig, HttpServer
+from crawler.net.http import ExtraMissingError, HttpServer
+from crawler.net.http_terms import HttpConfig
 from crawler.net.limits import KeyedBuckets
 from crawler.swarm.connection_ids import ConnectionIds
 from crawler.swarm.registry import Registry, RegistryBounds

@@ -14,7 +14,8 @@ import trio
 from crawler import cli
 from crawler.commands import health
 from crawler.monitoring.pages import Watched, application
-from crawler.net.http import HttpConfig, HttpServer
+from crawler.net.http import HttpServer
+from crawler.net.http_terms import HttpConfig
 from crawler.state.directory import StateDirectory
 from crawler.wire.compact import format_address, pack_address
 

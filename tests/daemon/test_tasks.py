@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+import socket
 
 import trio
 
 from crawler.daemon import tasks
-from crawler.net.listening import bind_tcp
 from crawler.net.tcp import Link
 
 
@@ -57,13 +57,11 @@ async def test_nesting_and_names() -> None:
 
 async def test_the_place_is_in_our_code() -> None:
     """A task that waits in Trio for our sake is shown at our line, with what it awaits there."""
-    sock = bind_tcp(("127.0.0.1", 0))
-    client = await trio.open_tcp_stream(*sock.getsockname()[:2])
-    accepted, _ = sock.accept()
-    accepted.setblocking(False)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
 
     async def receive() -> None:
-        with Link(accepted) as link:
+        with Link(ours) as link:
             await link.wait_readable()
 
     async with trio.open_nursery() as nursery:
@@ -73,8 +71,7 @@ async def test_the_place_is_in_our_code() -> None:
         assert root is not None
         [line] = below(tasks.tree(root), "reader")
         nursery.cancel_scope.cancel()
-    await client.aclose()
-    sock.close()
+    theirs.close()
 
     assert re.fullmatch(r"reader  crawler/net/tcp\.py:\d+ Link\.\w+, in \S+", line)
 

@@ -17,7 +17,8 @@ from crawler.config import ConfigError
 from crawler.daemon import building
 from crawler.monitoring import serving
 from crawler.monitoring.pages import Watched, application
-from crawler.net.http import HttpConfig, HttpServer, url_of
+from crawler.net.http import HttpServer, url_of
+from crawler.net.http_terms import HttpConfig
 from tests.sim.crawl_scene import Scene
 from tests.sim.full_run import kept
 from tests.sinks.flaky_disk import FlakyDisk

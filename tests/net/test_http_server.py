@@ -13,12 +13,13 @@ import httpx2
 import pytest
 import trio
 
-from crawler.net.http import ExtraMissingError, HttpConfig, HttpServer, url_of
+from crawler.net.http import ExtraMissingError, HttpServer, url_of
+from crawler.net.http_terms import HttpConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from crawler.net.http import Message
+    from crawler.net.http_terms import Message
 
 LONG = b"x" * (32 << 20)  # more than any socket takes without a reader
 
