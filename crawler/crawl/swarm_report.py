@@ -17,7 +17,6 @@ from crawler.records import PeersFound
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from crawler.crawl.locate import LocateConfig
     from crawler.crawl.outlet import Outlet
     from crawler.wire.tracker import ScrapeCounts
 
@@ -55,17 +54,17 @@ class PeersCounters:
 
 
 class PeersDesk:
-    """Takes the reports of a run.
+    """Takes the reports of a run; of the peers of one, so many are kept.
 
     Attributes:
         on_peers: is told of every infohash, its peers, their origin and the time: the fetch, if there is one.
         counters: what was reported.
     """
 
-    def __init__(self, config: LocateConfig, outlet: Outlet) -> None:
+    def __init__(self, max_peers: int, outlet: Outlet) -> None:
         self.on_peers: Callable[[bytes, Sequence[bytes], Origin, float], None] = _tell_nobody
         self.counters = PeersCounters()
-        self._config = config
+        self._max_peers = max_peers
         self._outlet = outlet
 
     def announced(self, infohash: bytes, peer: bytes, node: bytes, now: float) -> None:
@@ -89,7 +88,7 @@ class PeersDesk:
         self, infohash: bytes, peers: Sequence[bytes], tracker: str, counts: ScrapeCounts, now: float
     ) -> None:
         """A tracker told how large the swarm is, and maybe some of its peers."""
-        kept = tuple(peers[: self._config.max_peers])
+        kept = tuple(peers[: self._max_peers])
         self.counters.over_limit += len(peers) - len(kept)
         self.counters.peers += len(kept)
         at = self._outlet.wall_clock(now)
@@ -108,7 +107,7 @@ class PeersDesk:
         seeds: int | None,
         leechers: int | None,
     ) -> None:
-        counters, limit = self.counters, self._config.max_peers
+        counters, limit = self.counters, self._max_peers
         kept = tuple(peers[:limit])
         counters.over_limit += len(peers) - len(kept)
         counters.located += 1

@@ -154,7 +154,7 @@ def _share(config: Config, outlet: Outlet, seen: Seen, on_event: Callable[..., N
         credit=Credit(config.credit, verified=config.fetch.enabled),
         sightings=Sightings(config.sightings),
         outlet=outlet,
-        desk=PeersDesk(config.locate, outlet),
+        desk=PeersDesk(config.locate.max_peers, outlet),
         lookup_queue=LookupQueue(config.locate.max_lookups_waiting),
         store=PeerStore(config.peer_store, rng),
         tokens=Tokens(secure, config.tokens),

@@ -61,7 +61,7 @@ class Stages:
         frontier = Frontier(FrontierConfig(**sections.get("frontier", {})), rng)
         rumours = RumourGuard(RumoursConfig(**sections.get("rumours", {})))
         locate = LocateConfig(**sections.get("locate", {}))
-        desk, queue = PeersDesk(locate, outlet), LookupQueue(locate.max_lookups_waiting)
+        desk, queue = PeersDesk(locate.max_peers, outlet), LookupQueue(locate.max_lookups_waiting)
         credit = Credit(CreditConfig(**sections.get("credit", {})), verified=False)
         locator = Locator(locate, endpoint, desk, queue, credit)
         sampler = Sampler(

@@ -29,7 +29,7 @@ def desk_and_lines(**config: Any) -> tuple[PeersDesk, Outlet, trio.MemoryReceive
     """Return a desk, and where its records come out."""
     sender, receiver = trio.open_memory_channel[list[Record]](10)
     outlet = Outlet(OutletConfig(), sender, lambda now: now, lambda: 0)
-    return PeersDesk(LocateConfig(**config), outlet), outlet, receiver
+    return PeersDesk(LocateConfig(**config).max_peers, outlet), outlet, receiver
 
 
 def lines(outlet: Outlet, receiver: trio.MemoryReceiveChannel[list[Record]]) -> list[dict[str, Any]]:

@@ -95,7 +95,7 @@ async def running(**settings: Any) -> AsyncIterator[Scene]:
     swarms = Swarms()
     sender, _receiver = trio.open_memory_channel[list[Record]](0)
     outlet = Outlet(OutletConfig(), sender, lambda now: now, lambda: 0)
-    desk = PeersDesk(LocateConfig(), outlet)
+    desk = PeersDesk(LocateConfig().max_peers, outlet)
     offered: list[tuple[bytes, Sequence[bytes]]] = []
 
     def offer(infohash: bytes, peers: Sequence[bytes], _origin: Origin, _now: float) -> None:
