@@ -24,6 +24,9 @@ from crawler.settings import setting
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+MOST_CAPACITY: Final = 10_000_000_000
+LEAST_ERROR_RATE: Final = 1e-12
+"""Beyond these a filter asks for more memory than there is, at which its library ends the process."""
 KEY_BYTES: Final = 32
 _DIGEST_BYTES: Final = 16
 _OF_CAPACITY: Final = 12
@@ -46,9 +49,14 @@ class SeenConfig:
         unit="infohashes",
         help="So many of the latest are remembered, 4.3 bytes each as they are found; up to a twelfth more.",
         minimum=1000,
+        maximum=MOST_CAPACITY,
     )
     error_rate: float = setting(
-        1e-6, unit="", help="Chance that a new infohash is taken for an old one.", above=0, maximum=0.01
+        1e-6,
+        unit="",
+        help="Chance that a new infohash is taken for an old one.",
+        minimum=LEAST_ERROR_RATE,
+        maximum=0.01,
     )
     resighting: float = setting(
         0.0,

@@ -223,3 +223,10 @@ def test_only_what_will_be_saved_is_kept_for_it() -> None:
     waiting = [each for slice_ in kept.slices.live for each in slice_.unsaved]
     assert waiting == many(0, 300)
     assert [len(each.unsaved) for each in kept.slices.live] == [each.count for each in kept.slices.live]
+
+
+@pytest.mark.parametrize("values", [{"capacity": 10**12}, {"error_rate": 1e-300}])
+def test_what_no_machine_has_is_refused(values: dict[str, Any]) -> None:
+    """A capacity or an error rate for which there is no memory is bad input, not the end of the process."""
+    with pytest.raises(ValueError, match=next(iter(values))):
+        SeenConfig(**values)
