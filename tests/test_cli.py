@@ -137,6 +137,7 @@ def test_no_flags_mean_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--max-rate -5", '--max-rate = "-5": allowed is a number'),
         ("--out --no-peers", "--out needs a path, not --no-peers"),
         ("--out a --out a", '--out: output "a" is there twice'),
+        ("--out=", '--out: "" names no output: allowed are a path, jsonl:PATH and -'),
         ("--no-peers=7", 'Invalid value for --no-peers: unable to convert "7" into bool'),
         ("peers.jsonl", "unknown argument 'peers.jsonl'; see dht-crawler --help"),
         ("crawl --max-rate 5", "unknown argument"),

@@ -67,11 +67,13 @@ class OutputConfig:
         """Refuse what can't be meant.
 
         Raises:
-            ValueError: no output, or one of them twice.
+            ValueError: no output, one without a name, or one of them twice.
         """
         if not self.path:
             raise ValueError("at least one output is needed")
         places = [place_of(target) for target in self.path]
+        if "" in places:
+            raise ValueError('"" names no output: allowed are a path, jsonl:PATH and -')
         twice = next((place for place in places if places.count(place) > 1), None)
         if twice is not None:
             raise ValueError(f'output "{twice}" is there twice')

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import importlib
 import os
+import stat
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,23 @@ class Disk:
     def open_to_append(self, path: str) -> int:
         """Open ``path`` so that the kernel puts each write at the end; it is made when it is not there."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _COMMON, 0o644)
+
+    def is_pipe(self, path: str) -> bool:
+        """Whether a named pipe is at ``path``."""
+        try:
+            return stat.S_ISFIFO(os.stat(path).st_mode)
+        except FileNotFoundError:
+            return False
+
+    def open_pipe(self, path: str) -> int:
+        """Open a named pipe that somebody reads; writing to it blocks while it is full.
+
+        Raises:
+            OSError: with ENXIO when nobody has it open to read.
+        """
+        fd = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | _COMMON)
+        os.set_blocking(fd, True)
+        return fd
 
     def lock(self, fd: int) -> bool:
         """Keep other writers out until the descriptor is closed; False where there are no such locks.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from crawler.sinks.segments import Segments
 
 _WAIT = {errno.ENOSPC, errno.EDQUOT, errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EPIPE}
-_GRACE = 0.5  # seconds
+_GRACE = 0.25  # seconds
 _TRIES = 3
 _ROTATE_AGAIN = 60.0  # seconds until a file that could not be renamed is tried again
 

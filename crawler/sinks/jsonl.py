@@ -9,6 +9,7 @@ crawl pauses: lines wait, they are not dropped. What a try means is the target's
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat
 import sys
@@ -23,7 +24,7 @@ from crawler.sinks.config import STDOUT, OutputConfig, place_of
 from crawler.sinks.disk import Disk
 from crawler.sinks.file import DurableFile, LockedError
 from crawler.sinks.segments import Segments
-from crawler.sinks.target import Stream, standard_output
+from crawler.sinks.target import Pipe, Stream, standard_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from crawler.sinks.target import Target
 
 _READER_GONE = {errno.EPIPE, errno.EINVAL} if sys.platform == "win32" else {errno.EPIPE}
-_TICK = 0.5  # seconds between two looks at the file when nothing is to be written
+_TICK = 0.25  # seconds between two looks at the file while lines gather, or none come
 _HOUSEKEEPING = 1.0  # seconds between two looks for closed files
 _MOST_LINES = 8192  # of one batch, if it may not gather more anyway
 
@@ -72,6 +73,7 @@ class JsonlSink:
         self._lines_in = self.lines_written = 0
         self._writes = self._failures = self._alarms = self._lines_rewritten = 0
         self._trouble = ""
+        self._looked_at = -math.inf
         self._busy = False
         self._nudge = trio.Event()
 
@@ -132,6 +134,8 @@ class JsonlSink:
         if self.path == STDOUT:
             return standard_output(disk)
         try:
+            if disk.is_pipe(self.path):
+                return Pipe(disk, self.path, self._on_event)
             fd = disk.open_to_append(self.path)
             if not stat.S_ISREG(disk.stat(fd).st_mode):
                 return Stream(disk, fd, ours=True)
@@ -165,36 +169,48 @@ class JsonlSink:
 
     async def _gather(self, records: trio.MemoryReceiveChannel[list[Record]]) -> list[Record]:
         """Return the next batch; an empty one when the channel has ended."""
-        batch = await self._first(records)
+        batch = await self._next(records, math.inf)
         lines = sum(map(len, batch))
         most = max(_MOST_LINES, self._config.max_batch)
-        with trio.move_on_after(self._config.flush_interval):
-            while batch and lines < most:
-                try:
-                    more = (
-                        await records.receive()
-                        if lines < self._config.max_batch
-                        else records.receive_nowait()
-                    )
-                except (trio.EndOfChannel, trio.WouldBlock):
-                    break
-                batch += more
-                lines += sum(map(len, more))
+        until = trio.current_time() + self._config.flush_interval
+        while batch and lines < most:
+            try:
+                more = (
+                    await self._next(records, until)
+                    if lines < self._config.max_batch
+                    else records.receive_nowait()
+                )
+            except (trio.EndOfChannel, trio.WouldBlock):
+                break
+            if not more:
+                break
+            batch += more
+            lines += sum(map(len, more))
         self._lines_in += lines
         return batch
 
-    async def _first(self, records: trio.MemoryReceiveChannel[list[Record]]) -> list[Record]:
-        """Return what comes first, a list of our own; look after the file while nothing comes."""
+    async def _next(self, records: trio.MemoryReceiveChannel[list[Record]], until: float) -> list[Record]:
+        """Return what comes next, a list of our own; empty at the end, or at ``until``. Tend the file too."""
         while True:
-            with trio.move_on_after(_TICK):
+            with trio.move_on_at(min(until, max(self._looked_at + _TICK, trio.current_time()))):
                 try:
                     return list(await records.receive())
                 except trio.EndOfChannel:
                     return []
-            try:
-                await self._in_thread(partial(self._target.tend, trio.current_time()))
-            except OSError as error:
-                self._trouble = _problem(error)
+            if trio.current_time() >= until:
+                return []
+            await self._tend()
+
+    async def _tend(self) -> None:
+        """Look after the file when nothing is written."""
+        alarms = self._target.counters.alarms
+        try:
+            await self._in_thread(partial(self._target.tend, trio.current_time()))
+        except OSError as error:
+            self._be_in_trouble(error, alarms)
+        else:
+            self._trouble = ""
+        self._looked_at = trio.current_time()
 
     async def _commit(self, data: bytes, lines: int) -> None:
         pause = self._config.retry_first
@@ -205,18 +221,22 @@ class JsonlSink:
             except OSError as error:
                 if error.errno in _READER_GONE:
                     raise ReaderGoneError from error
-                # One alarm for a disk that stays full; the target raises its own when a disk fails.
-                self._alarms += not self._trouble and self._target.counters.alarms == alarms
-                await self._rest(error, pause)
+                self._be_in_trouble(error, alarms)
+                await self._rest(pause)
                 pause = min(pause * 2, self._config.retry_longest)
             else:
                 self._lines_rewritten += lines * (self._target.counters.rewrites - rewrites)
+                self._looked_at = trio.current_time()
                 return
 
-    async def _rest(self, error: OSError, pause: float) -> None:
+    def _be_in_trouble(self, error: OSError, alarms: int) -> None:
+        """Note why no line is accepted; one alarm for as long, but for the target's own since ``alarms``."""
+        self._alarms += not self._trouble and self._target.counters.alarms == alarms
+        self._trouble = _problem(error)
+
+    async def _rest(self, pause: float) -> None:
         """Say what is wrong and wait before the next attempt, unless somebody asks for it."""
         self._failures += 1
-        self._trouble = _problem(error)
         self._on_event("sink.write_failed", path=self.path, problem=self._trouble, retry_in=pause)
         self._nudge = trio.Event()
         with trio.move_on_after(pause):

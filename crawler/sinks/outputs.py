@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections import deque
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from crawler.sinks.base import ReaderGoneError, SinkStatistics
+from crawler.sinks.base import ReaderGoneError, SinkError, SinkStatistics
+from crawler.sinks.config import STDOUT, place_of
 from crawler.sinks.jsonl import JsonlSink
 
 if TYPE_CHECKING:
@@ -32,8 +34,9 @@ class Outputs:
         """Open them all; ``on_event(name, **fields)`` is told what the log should know.
 
         Raises:
-            SinkError: one cannot be opened; none is open then.
+            SinkError: one cannot be opened, or two are one file; none is open then.
         """
+        _refuse_twins(config.path)
         self._progress = trio.Event()
         self._offered = self._durable = 0
         self._receiving = trio.CancelScope()
@@ -239,3 +242,13 @@ class Leg:
             lines_dropped=self.dropped,
             trouble="nobody reads it any more" if self.gone else counts.trouble,
         )
+
+
+def _refuse_twins(targets: tuple[str, ...]) -> None:
+    """Refuse two names of one file, which the lock would take for two processes."""
+    names: dict[str, str] = {}
+    for place in map(place_of, targets):
+        file = place if place == STDOUT else os.path.realpath(place)
+        if file in names:
+            raise SinkError(f"{names[file]} and {place} are the same file; every output needs one of its own")
+        names[file] = place

@@ -1,4 +1,4 @@
-"""What a JSONL sink writes to. Here the simple kind: a pipe, a terminal, a device or standard output.
+"""What a JSONL sink writes to. Here the simple kinds: a pipe, a terminal, a device or standard output.
 
 The calls of a target may block, so they are made in a thread, one at a time. Nothing can be asked of a stream
 but that it takes what is written: it has no size, no name to follow, and syncing it means nothing.
@@ -7,6 +7,7 @@ but that it takes what is written: it has no size, no name to follow, and syncin
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +16,8 @@ import attrs
 from crawler.sinks.base import SinkError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from crawler.sinks.disk import Disk
 
 
@@ -84,6 +87,58 @@ class Stream:
         """Close what is ours; standard output stays open."""
         if self._ours:
             self._disk.close(self._fd)
+
+
+class Pipe:
+    """A named pipe: a stream that is there once somebody reads it."""
+
+    def __init__(self, disk: Disk, path: str, report: Callable[..., None]) -> None:
+        """Open the pipe at ``path``, or leave that for later and ``report`` it when nobody reads it yet.
+
+        Raises:
+            OSError: it can't be opened for another reason.
+        """
+        self.counters = TargetCounters()
+        self._disk = disk
+        self._path = path
+        self._stream: Stream | None = None
+        try:
+            self._opened()
+        except _NoReaderError as error:
+            report("sink.not_opened_yet", path=path, problem=error.strerror)
+
+    def commit(self, data: bytes, now: float) -> None:
+        """Write ``data``, if anybody reads it."""
+        self._opened().commit(data, now)
+
+    def tend(self, now: float) -> None:  # noqa: ARG002 - a pipe is never too old
+        """Let a reader that has come know that we are there."""
+        self._opened()
+
+    def reopen(self) -> None:
+        """Nobody renames a pipe to rotate it."""
+
+    def close(self) -> None:
+        """Tell the reader that this was all."""
+        if self._stream is not None:
+            self._stream.close()
+
+    def _opened(self) -> Stream:
+        # An open that waits for a reader would hang, unheard, before the first log line.
+        if self._stream is None:
+            try:
+                fd = self._disk.open_pipe(self._path)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+                raise _NoReaderError(errno.ENXIO, "nobody reads this pipe yet") from error
+            self._stream = Stream(self._disk, fd, ours=True)
+            self._stream.counters = self.counters
+        return self._stream
+
+
+class _NoReaderError(OSError):
+    """Nobody has the pipe open to read."""
 
 
 def standard_output(disk: Disk) -> Stream:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import subprocess
@@ -217,9 +218,56 @@ async def test_a_rename_is_followed_within_a_second(path: Path, signalled: bool)
         path.rename(path.with_name("moved"))
         if signalled:
             sink.reopen()
-        with trio.fail_after(0.7 if signalled else 1.2):
+        with trio.fail_after(0.7 if signalled else 1.0):
             await until(path.exists)
         sender.close()
+    sink.close()
+
+
+@posix
+@pytest.mark.parametrize("created", [True, False])
+async def test_a_rename_is_followed_while_lines_gather(path: Path, created: bool) -> None:
+    """However long lines gather, and while more keep coming, a new file is taken within a second."""
+    sink = WatchedSink(path, OutputConfig(flush_interval=4.0, max_batch=100_000), Log())
+    sender, receiver = trio.open_memory_channel[list[Record]](4)
+
+    async def trickle() -> None:
+        for number in itertools.count():
+            await sender.send([found(number)])
+            await trio.sleep(0.05)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run, receiver)
+        nursery.start_soon(trickle)
+        await trio.sleep(0.3)
+        path.rename(path.with_name("moved"))
+        if created:
+            path.touch()
+        with trio.fail_after(1.0):
+            await until(lambda: sink.statistics().reopened == 1)
+        nursery.cancel_scope.cancel()
+    assert sink.statistics().lines_written == 0
+    sink.close()
+
+
+@posix
+async def test_a_path_that_cannot_be_opened_any_more_raises_one_alarm(path: Path) -> None:
+    """With the file and its directory gone the sink is in trouble at once, and again well when it is back."""
+    sink = WatchedSink(path, QUICK, Log())
+    sender, receiver = trio.open_memory_channel[list[Record]](4)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run, receiver)
+        await trio.sleep(0.01)
+        shutil.rmtree(path.parent)
+        with trio.fail_after(5):
+            await until(lambda: bool(sink.statistics().trouble))
+            await trio.sleep(0.6)
+            assert sink.statistics().alarms == 1
+            path.parent.mkdir()
+            await until(lambda: not sink.statistics().trouble)
+        sender.close()
+    assert path.exists()
+    assert sink.statistics().alarms == 1
     sink.close()
 
 

@@ -21,6 +21,7 @@ from crawler.sinks.base import ReaderGoneError, SinkError
 from crawler.sinks.config import OutputConfig
 from crawler.sinks.jsonl import JsonlSink
 from tests.sinks.flaky_disk import FlakyDisk
+from tests.sinks.lines import run_in_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +87,12 @@ async def write(sink: JsonlSink, *batches: list[Record]) -> None:
         sender.send_nowait(batch)
     sender.close()
     await sink.run(receiver)
+
+
+async def write_and_close(sink: JsonlSink, *batches: list[Record]) -> None:
+    """Run ``sink`` on some batches and close it."""
+    await write(sink, *batches)
+    sink.close()
 
 
 async def test_records_become_lines(sink: JsonlSink, path: Path) -> None:
@@ -252,6 +259,51 @@ async def test_a_reader_that_is_gone_ends_the_sink(log: Log) -> None:
     assert log.events == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes of this kind")
+async def test_a_pipe_that_nobody_reads_yet(path: Path, log: Log) -> None:
+    """A named pipe without a reader holds up neither start nor task, and gets every line once it is read."""
+    os.mkfifo(path)
+    sink = JsonlSink(str(path), OutputConfig(flush_interval=0.01, retry_first=0.01, retry_longest=0.05), log)
+    problem = "nobody reads this pipe yet"
+    assert log.events == [("sink.not_opened_yet", {"path": str(path), "problem": problem})]
+
+    records: list[Record] = [found(0, 3)]
+
+    async def read_late() -> bytes:
+        with trio.fail_after(5):
+            while sink.statistics().failures < 2:  # noqa: ASYNC110 - a count has no Event
+                await trio.sleep(0.01)
+        assert sink.statistics().trouble == problem
+        return await trio.to_thread.run_sync(path.read_bytes)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write_and_close, sink, records)
+        received = await read_late()
+
+    assert [int(json.loads(line)["infohash"], 16) for line in received.splitlines()] == [0, 1, 2]
+    counts = sink.statistics()
+    assert (counts.alarms, counts.trouble, counts.lines_held) == (1, "", 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes of this kind")
+async def test_a_pipe_is_opened_with_nothing_to_write(path: Path, log: Log) -> None:
+    """Its reader may come and wait for the first line; the sink is out of trouble as soon as it has come."""
+    os.mkfifo(path)
+    sink = JsonlSink(str(path), OutputConfig(), log)
+    sender, receiver = trio.open_memory_channel[list[Record]](1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sink.run, receiver)
+        with trio.fail_after(5):
+            while not sink.statistics().trouble:  # noqa: ASYNC110 - it has no Event
+                await trio.sleep(0.01)
+            reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            while sink.statistics().trouble:  # noqa: ASYNC110 - it has no Event
+                await trio.sleep(0.01)
+        sender.close()
+    sink.close()
+    os.close(reader)
+
+
 async def test_a_slow_reader_holds_up_nobody_else(log: Log) -> None:
     """While a full pipe blocks the write, other tasks run on, and all arrives when it is read."""
     read_end, write_end = os.pipe()
@@ -276,9 +328,11 @@ async def test_a_slow_reader_holds_up_nobody_else(log: Log) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
-async def test_a_device_that_is_full(log: Log, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_device_that_is_full(
+    log: Log, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The kernel's own full device is a write error like any other."""
-    autojump_clock.autojump_threshold = 0.01  # a real thread writes, and is no reason to jump
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_in_line)
     sink = JsonlSink("/dev/full", OutputConfig(), log)
     with trio.move_on_after(4):
         await write(sink, [found(0)])

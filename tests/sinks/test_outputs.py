@@ -162,12 +162,29 @@ def test_outputs_in_the_settings(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
-    ("paths", "said"), [((), "at least one output"), (("a", "-", "jsonl:a"), 'output "a" is there twice')]
+    ("paths", "said"),
+    [
+        ((), "at least one output"),
+        (("a", "-", "jsonl:a"), 'output "a" is there twice'),
+        (("a", ""), '"" names no output: allowed are a path, jsonl:PATH and -'),
+        (("jsonl:",), '"" names no output'),
+    ],
 )
 def test_outputs_that_cannot_be_meant(paths: tuple[str, ...], said: str) -> None:
-    """None at all, or one twice, is refused."""
+    """None at all, one without a name, or one twice, is refused."""
     with pytest.raises(ValueError, match=said):
         OutputConfig(paths)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="making a link needs a right of its own there")
+def test_two_names_of_one_file(tmp_path: Path) -> None:
+    """A file that is named twice, as by a link, is refused as such, and not as another process's."""
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "a")
+    for name in (link, tmp_path / "." / ".." / tmp_path.name / "a"):
+        with pytest.raises(SinkError, match=f"{tmp_path / 'a'} and {name} are the same file"):
+            Outputs(configured([str(tmp_path / "a"), str(name)]), Log())
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGHUP is POSIX")
