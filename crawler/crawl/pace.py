@@ -121,8 +121,8 @@ class Pace:
 
     def _next_batch(self, now: float) -> list[tuple[bytes, Address]]:
         endpoint = self._endpoint
-        free = endpoint.budget.available(now) - endpoint.waiting
-        free = min(free, endpoint.node.transactions.room, self._config.largest_batch)
+        free = min(endpoint.budget.available(now), endpoint.node.transactions.room) - endpoint.waiting
+        free = min(free, self._config.largest_batch)
         if free <= 0:
             self.idle = False
             return []

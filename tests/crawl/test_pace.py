@@ -183,6 +183,32 @@ async def test_who_waits_for_the_budget_goes_first(autojump_clock: MockClock) ->
     assert answered[-1] < 6.5
 
 
+async def test_who_waits_for_room_in_flight_goes_first(autojump_clock: MockClock) -> None:
+    """When as much is in flight as may be, the next place goes to the coroutine that waits for one."""
+    stages = Stages.joined(max_rate=1000.0, pace={"uplink_lost_after": NEVER})
+    stages.endpoint.node.transactions._capacity = 50
+    stages.know(strangers(2000))
+    node = scripted(stages.net, 1)
+    answered: list[float] = []
+
+    async def ask() -> None:
+        await trio.sleep(5.03)
+        for _ in range(3):
+            await stages.endpoint.ping(node.compact)
+            answered.append(trio.current_time())
+
+    with trio.move_on_after(40):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(stages.endpoint.run)
+            nursery.start_soon(node.run)
+            nursery.start_soon(stages.pace.run)
+            nursery.start_soon(ask)
+
+    # A place is free ten seconds after it was taken, since so late an answer is still an answer.
+    assert len(answered) == 3
+    assert answered[-1] < 16
+
+
 async def test_a_full_table_of_transactions_pauses_asking(autojump_clock: MockClock) -> None:
     """No more is asked than may be in flight."""
     stages, tap = tapped(max_rate=1000.0)
