@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,6 +37,30 @@ class Done:
         """The lines ``name  value`` of the summary."""
         pairs = [line.partition("  ") for line in self.out.splitlines()]
         return {name: value.strip() for name, gap, value in pairs if gap and name}
+
+
+def documented(command: str) -> dict[str, tuple[set[str], set[str]]]:
+    """Return, by type, the fields that docs/commands.md says ``command`` prints always, and sometimes."""
+    page = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line[:3] == "| `"
+    ]
+    return {
+        kind.strip("`"): (set(re.findall(r"`(\w+)`", always)), set(re.findall(r"`(\w+)`", sometimes)))
+        for name, kind, always, sometimes in rows
+        if name == f"`{command}`"
+    }
+
+
+def check_documented(command: str, done: Done) -> None:
+    """Fail unless every line of ``done``, a run of ``command`` with --json, is as docs/commands.md says."""
+    said = documented(command)
+    assert done.records
+    for record in done.records:
+        always, sometimes = said[record["type"]]
+        assert next(iter(record)) == "type"
+        assert always <= record.keys() - {"type"} <= always | sometimes, record
+    assert done.out.isascii()
 
 
 def start(*words: str) -> subprocess.Popen[str]:

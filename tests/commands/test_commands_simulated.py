@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tests.commands.command_line import interrupt, run, start
+from tests.commands.command_line import check_documented, interrupt, run, start
 from tests.interop.daemon_process import REPOSITORY
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def test_lookup_speaks_json(network: Network) -> None:
     link = f"magnet:?xt=urn:btih:{found['infohash']}&x.pe=127.9.9.9:9999"
     done = run("lookup", link, "--json", "--verbose", bootstrap=network.bootstrap)
 
+    check_documented("lookup", done)
     *peers, summary = done.records
     assert done.code == 0
     assert {record["type"] for record in peers} == {"peer"}
@@ -82,6 +83,7 @@ def test_nobody_has_it(network: Network) -> None:
     assert (done.code, done.rows["peers"]) == (1, "0")
 
     done = run("metadata", NOBODYS, "--json", bootstrap=network.bootstrap)
+    check_documented("metadata", done)
     [summary] = done.records
     assert done.code == 1
     assert (summary["peers"], summary["tried"], summary["ending"]) == (0, 0, "complete")
@@ -110,6 +112,7 @@ def test_announce_makes_us_findable(network: Network) -> None:
 
     assert given.code == implied.code == found.code == 0
     assert given.rows["announced"] == "port 4321, to 8 nodes"
+    check_documented("announce", implied)
     *nodes, summary = implied.records
     assert len({node["node"] for node in nodes}) == summary["accepted"] == 8
     assert summary["implied_port"] is True

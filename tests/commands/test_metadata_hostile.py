@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.commands.command_line import Done, run
+from tests.commands.command_line import Done, check_documented, run
 from tests.commands.serve_infos import served
 from tests.interop import plain_krpc
 
@@ -51,7 +51,9 @@ def test_nothing_in_a_name_reaches_the_terminal(links: dict[str, str], kind: str
     done = metadata(links[kind])
     assert (done.code, done.err) == (0, "")
     assert all(line.isprintable() for line in done.out.split("\n"))
-    [record] = metadata(links[kind], "--json").records
+    done = metadata(links[kind], "--json")
+    check_documented("metadata", done)
+    [record] = done.records
     assert record["type"] == "metadata"
     assert record["name"].encode() == plain_krpc.decode(HOSTILE[kind].removesuffix(b"junk"))[b"name"]
 
@@ -82,5 +84,6 @@ def test_what_no_program_could_load_is_told(links: dict[str, str], kind: str, re
     assert (done.code, done.out) == (1, "")
     assert done.err.endswith(f"gave metadata with the right hash that no program could load: {reason}\n")
     done = metadata(links[kind], "--json")
+    check_documented("metadata", done)
     [summary] = done.records
     assert (done.code, summary["type"], summary["unreadable"]) == (1, "summary", reason)

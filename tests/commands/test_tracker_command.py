@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from crawler.wire.tracker import AnnounceAnswer, AnnounceRequest, TrackerFailure
-from tests.commands.command_line import start
+from tests.commands.command_line import Done, check_documented, run, start
 from tests.tracker.raw_client import http_announce, udp_client
 
 if TYPE_CHECKING:
@@ -65,6 +65,41 @@ async def test_it_serves_until_it_is_stopped(tmp_path: Path) -> None:
     assert "line 1: not an infohash" in not_read["problem"]
     assert [event["event"] for event in ended] == ["tracker.stopping", "tracker.stopped"]
     assert ended[1]["registry"]["events"]["stored"] == 3
+
+
+def test_who_asks_it_prints_what_is_documented() -> None:
+    """JSON of announces, scrapes and lookups is as docs/commands.md says, of a dead tracker too."""
+    with start("tracker", "--udp", "127.0.0.1:0", "--log-format", "json") as process:
+        try:
+            assert process.stderr is not None
+            url = f"udp://127.0.0.1:{port_in(json.loads(process.stderr.readline()), 'udp')}"
+            dead = "http://127.0.0.1:9/announce"
+            both = ["--tracker", url, "--tracker", dead, "--allow-private", "--timeout", "10"]
+            first = ask("announce", SWARM.hex(), "--port", "7001", *both)
+            second = ask("announce", SWARM.hex(), "--port", "7002", *both)
+            scraped = ask("scrape", SWARM.hex(), *both)
+            link = f"magnet:?xt=urn:btih:{SWARM.hex()}&tr={url}/announce&tr={dead}"
+            found = run("lookup", link, "--json", bootstrap="127.0.0.1:9")
+        finally:
+            process.kill()
+
+    for command, done in (("announce --tracker", first), ("announce --tracker", second), ("scrape", scraped)):
+        check_documented(command, done)
+        assert done.code == 0
+    assert {record["type"] for record in second.records} == {"announced", "failed", "peer", "summary"}
+    assert {record["type"] for record in scraped.records} == {"scrape", "failed", "summary"}
+    check_documented("lookup", found)
+    assert [set(one) - {"tracker", "infohash"} for one in found.records[-1]["trackers"]] in (
+        [{"problem"}, {"peers", "seeders", "leechers"}],
+        [{"peers", "seeders", "leechers"}, {"problem"}],
+    )
+
+
+def ask(*words: str) -> Done:
+    """Ask trackers, for JSON."""
+    with start(*words, "--json") as process:
+        out, err = process.communicate(timeout=30)
+    return Done(process.returncode, out, err)
 
 
 @pytest.mark.parametrize(
