@@ -1,8 +1,9 @@
 """What it is: verified metadata of the infohashes that somebody has, from the peers that have it.
 
-One fetch serves all sockets. `fetch_jobs` decides whom to dial for what; here each dial is a task, its
-outcome goes back to the policy, and what verified becomes a record. Whose peers were all dead is handed to
-the lookups. While the sink is behind, or too much that was fetched waits to be read, nobody new is dialled.
+One fetch serves all sockets. `fetch_jobs` decides whom to dial for what; here each dial becomes a call
+(`net/calls`), its outcome goes back to the policy, and what verified becomes a record. Whose peers were all
+dead is handed to the lookups. While the sink is behind, or too much that was fetched waits to be read, nobody
+new is dialled.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from crawler.crawl.failures import Failures
 from crawler.crawl.fetch_jobs import FetchJobs
 from crawler.crawl.seen import Seen, SeenConfig
 from crawler.crawl.seen_slices import KEY_BYTES
+from crawler.net.calls import Wish
 from crawler.net.peers import FetchError
 from crawler.records import PeersFound, metadata_found
 from crawler.swarm.pex import PexConfig, PexInbox
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
     from crawler.crawl.failures import FailuresConfig
     from crawler.crawl.fetch_job import Dial, FetchConfig, Origin
     from crawler.crawl.outlet import Outlet
-    from crawler.net.peers import PeerClient
+    from crawler.net.calls import Calls
     from crawler.records import MetadataFound
     from crawler.swarm.metadata import VerifiedMetadata
     from crawler.swarm.serving import MetadataCache
     from crawler.wire.metainfo import Metainfo
+
+    _Read = tuple[Metainfo, MetadataFound]
 
 _PAUSE: Final = 0.1
 """Seconds until a fetch that had to pause looks again."""
@@ -70,7 +74,7 @@ class Fetcher:
 
     Args:
         sections: settings.
-        client: dials peers.
+        calls: dials peers.
         outlet: takes the records.
         seek: asks for a lookup of the peers of an infohash; :meth:`sought` must follow.
         admit: whether a compact address is one that may be dialled.
@@ -87,7 +91,7 @@ class Fetcher:
     def __init__(
         self,
         sections: FetchSections,
-        client: PeerClient,
+        calls: Calls,
         outlet: Outlet,
         *,
         seek: Callable[[bytes], None],
@@ -96,7 +100,7 @@ class Fetcher:
         cache: MetadataCache | None = None,
     ) -> None:
         self._sections = sections
-        self._client = client
+        self._calls = calls
         self._outlet = outlet
         self._seek = seek
         self._admit = admit
@@ -107,9 +111,10 @@ class Fetcher:
         self.reading = ReadingCounters()
         self.paused: Callable[[], bool] = _never
         self.on_verified: Callable[[bytes], None] = _tell_nobody
-        self._scopes: dict[Dial, trio.CancelScope] = {}
+        self._hang_up: dict[Dial, Callable[[], None]] = {}
         self._news = trio.Event()
         self._being_read = 0
+        self._nursery: trio.Nursery | None = None
         self._readers = trio.CapacityLimiter(1)
 
     def offer(self, infohash: bytes, peers: Iterable[bytes], origin: Origin, now: float) -> None:
@@ -125,10 +130,12 @@ class Fetcher:
     async def run(self) -> None:
         """Fetch until cancelled."""
         async with trio.open_nursery() as nursery:
+            await nursery.start(self._calls.run)
+            self._nursery = nursery
             while True:
                 now = trio.current_time()
                 self._news = trio.Event()
-                wake = self._advance(nursery, now)
+                wake = self._advance(now)
                 with trio.CancelScope(deadline=wake):
                     await self._news.wait()
 
@@ -154,7 +161,7 @@ class Fetcher:
             except (TypeError, ValueError) as error:
                 raise ValueError(f"a row is malformed: {error}") from error
 
-    def _advance(self, nursery: trio.Nursery, now: float) -> float:
+    def _advance(self, now: float) -> float:
         """Begin what may begin now; return when to look again."""
         jobs = self.jobs
         jobs.handle_timer(now)
@@ -163,62 +170,65 @@ class Fetcher:
             wake = now + _PAUSE
         else:
             while (dial := jobs.next_dial(now)) is not None:
-                nursery.start_soon(self._dial, dial, name="fetch")
+                self._dial(dial, now)
         for infohash in jobs.take_wanted():
             self._seek(infohash)
         return min(wake, jobs.next_timer())
 
-    async def _dial(self, dial: Dial) -> None:
-        inbox = PexInbox(self._admit, self._sections.pex)
-        dial.hearsay = inbox
-        scope = self._scopes[dial] = trio.CancelScope(deadline=dial.deadline)
-        found, reason, blame = None, "outrun", False
+    def _dial(self, dial: Dial, now: float) -> None:
+        dial.hearsay = inbox = PexInbox(self._admit, self._sections.pex)
+        wish = Wish(dial.peer, dial.job.infohash, inbox, dial.deadline, partial(self._on_end, dial))
         try:
-            with scope:
-                found = await self._client.fetch_metadata(dial.peer, dial.job.infohash, pex=inbox)
+            self._hang_up[dial] = self._calls.begin(wish)
         except FetchError as error:
-            reason, blame = error.reason, error.blame
-        finally:
-            del self._scopes[dial]
+            self.jobs.failed(dial, error.reason, now, blame=error.blame)
+
+    def _on_end(self, dial: Dial, outcome: VerifiedMetadata | FetchError) -> None:
+        del self._hang_up[dial]
         now = trio.current_time()
-        self._write_peers(dial, inbox, now)
-        if found is not None:
-            await self._take(dial, found, now)
-        elif scope.cancelled_caught and now >= dial.deadline:
-            self.jobs.failed(dial, "deadline", now)
+        self._write_peers(dial, now)
+        if isinstance(outcome, FetchError):
+            self.jobs.failed(dial, outcome.reason, now, blame=outcome.blame)
         else:
-            self.jobs.failed(dial, reason, now, blame=blame)
+            self._take(dial, outcome, now)
         self._news.set()
 
-    def _write_peers(self, dial: Dial, inbox: PexInbox, now: float) -> None:
-        if inbox.peers:
+    def _write_peers(self, dial: Dial, now: float) -> None:
+        if dial.hearsay is not None and dial.hearsay.peers:
             at = self._outlet.wall_clock(now)
-            self._outlet.put(PeersFound(at, dial.job.infohash, "pex", inbox.peers, (dial.peer,)))
+            self._outlet.put(PeersFound(at, dial.job.infohash, "pex", dial.hearsay.peers, (dial.peer,)))
 
-    async def _take(self, dial: Dial, found: VerifiedMetadata, now: float) -> None:
+    def _take(self, dial: Dial, found: VerifiedMetadata, now: float) -> None:
         others = self.jobs.fetched(dial)
         if others is None:
             return
         self.on_verified(dial.job.infohash)
         for other in others:
-            self._scopes[other].cancel()
-        self._news.set()
-        fault = await self._read(dial, found, self._outlet.wall_clock(now))
-        self.jobs.over(dial.job, fault)
+            self._hang_up.pop(other)()
+            self._write_peers(other, now)
+            self.jobs.failed(other, "outrun", now, blame=False)
+        read = partial(_make_record, self._outlet.wall_clock(now), found, dial.peer, self._sections)
+        if len(found.info) <= self._sections.fetch.max_read_at_once:
+            self._write(dial, found, _try_to(read))
+        else:
+            assert self._nursery is not None  # noqa: S101 - calls end while run() goes on
+            self._being_read += len(found.info)
+            self._nursery.start_soon(self._read_aside, dial, found, read, name="read metadata")
 
-    async def _read(self, dial: Dial, found: VerifiedMetadata, at: float) -> str:
-        """Write the record of what was fetched; return what is wrong with it, if it is of no use."""
-        read = partial(_make_record, at, found, dial.peer, self._sections)
-        self._being_read += len(found.info)
+    async def _read_aside(self, dial: Dial, found: VerifiedMetadata, read: Callable[[], _Read]) -> None:
         try:
-            if len(found.info) > self._sections.fetch.max_read_at_once:
-                said, record = await trio.to_thread.run_sync(read, limiter=self._readers)
-            else:
-                said, record = read()
-        except MetainfoError:
-            return "unreadable"
+            done = await trio.to_thread.run_sync(_try_to, read, limiter=self._readers)
         finally:
             self._being_read -= len(found.info)
+        self._write(dial, found, done)
+        self._news.set()
+
+    def _write(self, dial: Dial, found: VerifiedMetadata, read: _Read | None) -> None:
+        """Write the record of what was fetched; None if it is of no use."""
+        if read is None:
+            self.jobs.over(dial.job, "unreadable")
+            return
+        said, record = read
         self.reading.bytes_fetched += len(found.info)
         self.reading.private += said.private
         self.reading.truncated += said.files_truncated
@@ -226,7 +236,7 @@ class Fetcher:
         if self._cache is not None:
             for infohash in {found.infohash, *_dht_names(said)}:
                 self._cache.add(infohash, found.info, private=said.private)
-        return ""
+        self.jobs.over(dial.job)
 
 
 def _checked(infohash: bytes) -> bytes:
@@ -243,9 +253,14 @@ def _never() -> bool:
     return False
 
 
-def _make_record(
-    at: float, found: VerifiedMetadata, peer: bytes, sections: FetchSections
-) -> tuple[Metainfo, MetadataFound]:
+def _try_to(read: Callable[[], _Read]) -> _Read | None:
+    try:
+        return read()
+    except MetainfoError:
+        return None
+
+
+def _make_record(at: float, found: VerifiedMetadata, peer: bytes, sections: FetchSections) -> _Read:
     said = metainfo.parse(found.info, sections.metainfo, sha1=found.sha1)
     return said, metadata_found(at, found.infohash, said, peer, max_line=sections.fetch.max_line)
 

@@ -13,6 +13,7 @@ import trio
 
 from crawler.crawl.fetch import Fetcher, FetchSections
 from crawler.crawl.lookup_queue import Wanted, Why
+from crawler.net.calls import LinkCalls
 from crawler.net.peer_listener import PeerListener
 from crawler.net.peers import PeerClient
 from crawler.settings.sources import ConfigError
@@ -72,7 +73,7 @@ def build(shared: Shared, stations: Sequence[Station]) -> Fetching | None:
 
     fetcher = Fetcher(
         FetchSections(config.fetch, config.failures, config.pex, config.metainfo),
-        client,
+        LinkCalls(client),
         shared.outlet,
         seek=seek,
         admit=_admit(stations),

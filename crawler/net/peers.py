@@ -99,7 +99,7 @@ class PeerClient:
         self._client = client
         self._dht_port = dht_port
         self._allow_private = allow_private
-        self._peers = peers or PeersConfig()
+        self.dial_timeout = (peers or PeersConfig()).dial_timeout
         self._connection = connection or ConnectionConfig()
         self._metadata = metadata or MetadataConfig()
 
@@ -143,31 +143,26 @@ class PeerClient:
         switch_to: bytes | None,
         pex: PexInbox | None,
     ) -> VerifiedMetadata:
-        if not self._may_dial(address):
-            raise FetchError("forbidden_address", blame=False)
+        self._check(address)
         self.counters.dialled += 1
         link: Link | None = None
         fetch: MetadataFetch | None = None
         try:
             # One scope for the dialling and what follows, since nearly all is said and done within it.
-            with trio.CancelScope(deadline=trio.current_time() + self._peers.dial_timeout) as patience:
+            with trio.CancelScope(deadline=trio.current_time() + self.dial_timeout) as patience:
                 link = await dial(address)
                 self.counters.connected += 1
                 self.counters.open += 1
-                fetch = self._begin(infohash, infohashes, switch_to, pex)
+                now = trio.current_time()
+                fetch = self.new_fetch(infohash, now, infohashes=infohashes, switch_to=switch_to, pex=pex)
                 await converse_until_late(link, fetch, patience)
             if patience.cancelled_caught:
                 if link is None or fetch is None:
                     raise FetchError("dial_timeout")
                 fetch.handle_timer(trio.current_time())
                 await converse(link, fetch)
-        except LinkError as error:
-            stage = "_in_handshake" if fetch is not None and not fetch.established else ""
-            raise FetchError(error.reason + stage, blame=error.blame) from None
-        except PeerFault as fault:
-            raise FetchError(fault.reason) from None
-        except OverBudgetError:
-            raise FetchError("over_budget", blame=False) from None
+        except (LinkError, PeerFault, OverBudgetError) as failure:
+            raise fetch_error(failure, fetch) from None
         finally:
             if link is not None:
                 link.close()
@@ -177,13 +172,32 @@ class PeerClient:
         assert fetch is not None and fetch.result is not None  # noqa: S101, PT018 - a finished fetch has it
         return fetch.result
 
-    def _begin(
-        self, infohash: bytes, infohashes: Sequence[bytes], switch_to: bytes | None, pex: PexInbox | None
+    def check(self, address: bytes) -> None:
+        """See whether a compact address may be dialled.
+
+        Raises:
+            FetchError: it may not; counted.
+        """
+        try:
+            self._check(address)
+        except FetchError as error:
+            self.counters.failures[error.reason] += 1
+            raise
+
+    def new_fetch(
+        self,
+        infohash: bytes,
+        now: float,
+        *,
+        infohashes: Sequence[bytes] = (),
+        switch_to: bytes | None = None,
+        pex: PexInbox | None = None,
     ) -> MetadataFetch:
+        """Return what a new connection is to drive; arguments as for :meth:`fetch_metadata`."""
         connection = PeerConnection(
             self._peer_id(),
             infohash,
-            now=trio.current_time(),
+            now=now,
             switch_to=switch_to,
             client=self._client,
             dht_port=self._dht_port,
@@ -191,7 +205,21 @@ class PeerClient:
         )
         return MetadataFetch(connection, self.budget, infohashes=infohashes, pex=pex, config=self._metadata)
 
-    def _may_dial(self, address: bytes) -> bool:
+    def _check(self, address: bytes) -> None:
         port = int.from_bytes(address[-2:], "big")
         known = port >= _SYSTEM_PORTS or port in _WEB_PORTS
-        return known and (self._allow_private or is_global(address))
+        if not known or not (self._allow_private or is_global(address)):
+            raise FetchError("forbidden_address", blame=False)
+
+
+def fetch_error(failure: LinkError | PeerFault | OverBudgetError, fetch: MetadataFetch | None) -> FetchError:
+    """Return the one error for what ended a talk: ``fetch`` is how far it had come, None before it began."""
+    if isinstance(failure, OverBudgetError):
+        return FetchError("over_budget", blame=False)
+    if isinstance(failure, PeerFault):
+        return FetchError(failure.reason)
+    reason = failure.reason
+    # One that was reset before we saw it open was reset in the handshake, too.
+    early = reason == "reset" if fetch is None else not fetch.established
+    in_handshake = early and reason != "deadline"
+    return FetchError(reason + ("_in_handshake" if in_handshake else ""), blame=failure.blame)

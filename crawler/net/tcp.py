@@ -15,6 +15,8 @@ import trio
 from crawler.wire.compact import Family, unpack_address
 
 _RECEIVE_BYTES: Final = 32 * 1024
+_NON_BLOCKING: Final = getattr(socket, "SOCK_NONBLOCK", 0)
+"""Where sockets can be made so, it spares a system call."""
 _IN_PROGRESS: Final = {errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN}
 _OUR_LIMITS: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 _REASONS: Final = {
@@ -99,6 +101,16 @@ class Link:
             raise _link_error(error) from None
         self.unsent = data[sent:]
 
+    def check_open(self) -> None:
+        """See what became of the dialling, once there is something to be seen.
+
+        Raises:
+            LinkError: there is no connection.
+        """
+        code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise _link_error(OSError(code, "connect"))
+
     async def wait_writable(self) -> None:
         """Wait until more can be sent."""
         await trio.lowlevel.wait_writable(self._socket)
@@ -177,28 +189,37 @@ async def dial(address: bytes) -> Link:
     Raises:
         LinkError: the peer cannot be reached, or we are out of descriptors or ports.
     """
-    kind = socket.AF_INET if Family.of(address) is Family.IPV4 else socket.AF_INET6
-    sock = None
+    link = Link(start_dialling(address))
     try:
-        sock = socket.socket(kind, socket.SOCK_STREAM)
-        sock.setblocking(False)
-        code = sock.connect_ex(unpack_address(address))
-        if code in _IN_PROGRESS:
-            await trio.lowlevel.wait_writable(sock)
-            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        else:
-            await trio.lowlevel.checkpoint()
-        if code:
-            raise OSError(code, "connect")  # noqa: TRY301 - one place turns codes into reasons
-    except OSError as error:
-        if sock is not None:
-            sock.close()
-        raise _link_error(error) from None
+        await link.wait_writable()
+        link.check_open()
     except BaseException:
-        if sock is not None:
-            sock.close()
+        link.close()
         raise
-    return Link(sock)
+    return link
+
+
+def start_dialling(address: bytes) -> socket.socket:
+    """Begin to open a connection; when the socket is writable, `Link.check_open` tells what became of it.
+
+    Raises:
+        LinkError: it can't be begun.
+    """
+    kind = socket.AF_INET if Family.of(address) is Family.IPV4 else socket.AF_INET6
+    try:
+        sock = socket.socket(kind, socket.SOCK_STREAM | _NON_BLOCKING)
+    except OSError as error:
+        raise _link_error(error) from None
+    if not _NON_BLOCKING:
+        sock.setblocking(False)
+    try:
+        code = sock.connect_ex(unpack_address(address))
+    except OSError as error:
+        code = error.errno or errno.EINVAL
+    if code and code not in _IN_PROGRESS:
+        sock.close()
+        raise _link_error(OSError(code, "connect"))
+    return sock
 
 
 def _link_error(error: OSError) -> LinkError:

@@ -25,11 +25,12 @@ from crawler.crawl.failures import FailuresConfig
 from crawler.crawl.fetch import Fetcher, FetchSections
 from crawler.crawl.fetch_job import FetchConfig, Origin
 from crawler.crawl.outlet import Outlet, OutletConfig
+from crawler.net.peers import PeerClient
 from crawler.records import Record
 
 # The folders of tests are no packages, and a script's own folder comes first in the path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from tests.sim.hard_client import TimedClient, memory, open_files, until
+from tests.sim.hard_client import TimedCalls, memory, open_files, until
 from tests.sim.hard_peers import WAYS, HardPeer, HardWorld, make_world
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def serve(world: list[list[HardPeer]]) -> None:
     trio.run(main)
 
 
-def fetcher_of(client: TimedClient, config: FetchConfig) -> tuple[Fetcher, list[bytes]]:
+def fetcher_of(calls: TimedCalls, config: FetchConfig) -> tuple[Fetcher, list[bytes]]:
     """Return a fetch whose lookups find nothing, and the lines that it writes."""
     sender, receiver = trio.open_memory_channel[list[Record]](1000)
     lines: list[bytes] = []
@@ -92,7 +93,7 @@ def fetcher_of(client: TimedClient, config: FetchConfig) -> tuple[Fetcher, list[
 
     fetcher = Sunk(
         FetchSections(config, FailuresConfig()),
-        client,
+        calls,
         outlet,
         seek=lambda infohash: fetcher.sought(infohash, trio.current_time()),
         admit=lambda _address: True,
@@ -103,8 +104,9 @@ def fetcher_of(client: TimedClient, config: FetchConfig) -> tuple[Fetcher, list[
 
 async def run_mixed(world: list[list[HardPeer]]) -> dict[str, Any]:
     """Fetch everything; return the figures."""
-    client = TimedClient(b"-DC0100-hard-world-1", allow_private=True)
-    fetcher, lines = fetcher_of(client, FetchConfig())
+    client = PeerClient(b"-DC0100-hard-world-1", allow_private=True)
+    calls = TimedCalls(client)
+    fetcher, lines = fetcher_of(calls, FetchConfig())
     files, before = open_files(), memory()
     peak = 0
     began, cpu = time.monotonic(), time.process_time()
@@ -128,7 +130,7 @@ async def run_mixed(world: list[list[HardPeer]]) -> dict[str, Any]:
         "dialled": counters.dialled,
         "hedged": counters.hedged,
         "seconds": round(seconds, 1),
-        "longest_job_s": round(max(end - begin for begin, end in client.times.values()), 1),
+        "longest_job_s": round(max(end - begin for begin, end in calls.times.values()), 1),
         "fetched_per_cpu_second": round(counters.fetched / cpu_seconds),
         "memory_mib": round((peak - before) / MIB, 1),
         "files_left_open": open_files() - files,
@@ -138,8 +140,9 @@ async def run_mixed(world: list[list[HardPeer]]) -> dict[str, Any]:
 
 async def run_hostile(world: list[list[HardPeer]]) -> dict[str, Any]:
     """Let all hostile peers hold on to us at once; return the figures."""
-    client = TimedClient(b"-DC0100-hard-world-2", allow_private=True)
-    fetcher, _ = fetcher_of(client, FetchConfig(max_dials=2 * HOSTILE, max_jobs=2 * HOSTILE))
+    client = PeerClient(b"-DC0100-hard-world-2", allow_private=True)
+    calls = TimedCalls(client)
+    fetcher, _ = fetcher_of(calls, FetchConfig(max_dials=2 * HOSTILE, max_jobs=2 * HOSTILE))
     files, before = open_files(), memory()
     most = peak = 0
     cpu = time.process_time()
@@ -156,7 +159,7 @@ async def run_hostile(world: list[list[HardPeer]]) -> dict[str, Any]:
     return {
         "peers": len(world),
         "at_once": most,
-        "longest_job_s": round(max(end - begin for begin, end in client.times.values()), 1),
+        "longest_job_s": round(max(end - begin for begin, end in calls.times.values()), 1),
         "memory_mib": round((peak - before) / MIB, 1),
         "unverified_peak_mib": round(client.budget.peak / MIB, 1),
         "cpu_seconds": round(cpu_seconds, 1),

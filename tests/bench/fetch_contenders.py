@@ -26,6 +26,7 @@ from crawler.crawl.failures import FailuresConfig
 from crawler.crawl.fetch import Fetcher, FetchSections
 from crawler.crawl.fetch_job import FetchConfig, Origin
 from crawler.crawl.outlet import Outlet, OutletConfig
+from crawler.net.calls import LinkCalls
 from crawler.net.peers import PeerClient
 from crawler.records import Record
 from crawler.sinks.config import OutputConfig
@@ -85,7 +86,7 @@ async def _fetch_all(wanted: Wanted, out: Path) -> dict[str, Any]:
     client = PeerClient(lambda: b"-DC0100-" + os.urandom(12), dht_port=PORT, allow_private=True)
     fetcher = Fetcher(
         FetchSections(FetchConfig(), FailuresConfig()),
-        client,
+        LinkCalls(client),
         outlet,
         seek=lambda infohash: fetcher.sought(infohash, trio.current_time()),
         admit=lambda _address: True,

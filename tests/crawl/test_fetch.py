@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -14,7 +14,8 @@ from crawler.crawl.failures import FailuresConfig
 from crawler.crawl.fetch import Fetcher, FetchSections
 from crawler.crawl.fetch_job import FetchConfig, Origin
 from crawler.crawl.outlet import Outlet, OutletConfig
-from crawler.net.peers import FetchError, PeerClient
+from crawler.net.calls import TaskCalls
+from crawler.net.peers import FetchError
 from crawler.records import Record
 from crawler.swarm.metadata import VerifiedMetadata
 from crawler.swarm.serving import MetadataCache
@@ -142,7 +143,7 @@ def scene_of(
     peers, sought = Peers(), list[tuple[float, bytes]]()
     fetcher = Fetcher(
         FetchSections(FetchConfig(**fetch), FailuresConfig()),
-        cast("PeerClient", peers),
+        TaskCalls(peers.fetch_metadata),
         out,
         seek=lambda infohash: sought.append((trio.current_time(), infohash)),
         admit=lambda _address: True,

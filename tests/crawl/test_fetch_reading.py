@@ -7,7 +7,7 @@ import hashlib
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -18,6 +18,7 @@ from crawler.crawl.fetch import Fetcher, FetchSections
 from crawler.crawl.fetch_job import FetchConfig, Origin
 from crawler.crawl.outlet import Outlet, OutletConfig
 from crawler.daemon.building import let_the_loop_go_first
+from crawler.net.calls import TaskCalls
 from crawler.records import Record
 from crawler.swarm.metadata import VerifiedMetadata
 from crawler.wire import bencode
@@ -25,8 +26,6 @@ from crawler.wire.compact import pack_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from crawler.net.peers import PeerClient
 
 FILES = 110_000
 DATAGRAMS = 50
@@ -88,7 +87,7 @@ async def read(info: bytes) -> tuple[float, float, str]:
     outlet = Outlet(OutletConfig(), sender, lambda now: now, lambda: 0)
     fetcher = Fetcher(
         FetchSections(FetchConfig(enabled=True), FailuresConfig()),
-        cast("PeerClient", Giver(info)),
+        TaskCalls(Giver(info).fetch_metadata),
         outlet,
         seek=lambda _infohash: None,
         admit=lambda _address: True,

@@ -1,46 +1,47 @@
-"""The client that the hard worlds are fetched with: it notes how long each infohash took; and its gauges."""
+"""The calls that the hard worlds are fetched with, which note how long each infohash took; and gauges."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
-from crawler.net.peers import PeerClient
+from crawler.net.calls import LinkCalls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
+    from crawler.net.calls import Wish
+    from crawler.net.peers import FetchError, PeerClient
     from crawler.swarm.metadata import VerifiedMetadata
-    from crawler.swarm.pex import PexInbox
 
 
-class TimedClient(PeerClient):
-    """A client that keeps, for each infohash, when its first dial began and when its last one ended."""
+class TimedCalls(LinkCalls):
+    """Calls that keep, for each infohash, when its first dial began and when its last one ended."""
 
-    def __init__(self, peer_id: bytes, **options: Any) -> None:
-        super().__init__(peer_id, **options)
+    def __init__(self, client: PeerClient) -> None:
+        super().__init__(client)
         self.times: dict[bytes, list[float]] = {}
 
-    async def fetch_metadata(
-        self,
-        address: bytes,
-        infohash: bytes,
-        *,
-        infohashes: Sequence[bytes] = (),
-        switch_to: bytes | None = None,
-        pex: PexInbox | None = None,
-    ) -> VerifiedMetadata:
-        """Fetch, and note the time."""
-        times = self.times.setdefault(infohash, [trio.current_time(), 0.0])
-        try:
-            return await super().fetch_metadata(
-                address, infohash, infohashes=infohashes, switch_to=switch_to, pex=pex
-            )
-        finally:
+    def begin(self, wish: Wish) -> Callable[[], None]:
+        """Call, and note the time."""
+        times = self.times.setdefault(wish.infohash, [trio.current_time(), 0.0])
+        on_end = wish.on_end
+
+        def ended(outcome: VerifiedMetadata | FetchError) -> None:
             times[1] = trio.current_time()
+            on_end(outcome)
+
+        wish.on_end = ended
+        hang_up = super().begin(wish)
+
+        def hung_up() -> None:
+            times[1] = trio.current_time()
+            hang_up()
+
+        return hung_up
 
 
 def open_files() -> int:

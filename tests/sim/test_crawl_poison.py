@@ -10,7 +10,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from crawler.daemon import fetching
 from crawler.net import peers
+from crawler.net.calls import TaskCalls
 from tests.sim.crawl_scene import Scene, SceneNetwork
 from tests.sim.memory_peers import MemoryPeers
 from tests.sim.poisoned_world import MANNERS, PoisonedWorld
@@ -53,6 +55,7 @@ def crawl(directory: Path, liars: int, nodes: int, torrents: int, **sections: di
 
     with scene, pytest.MonkeyPatch.context() as patch:
         patch.setattr(peers, "dial", everybody.dial)
+        patch.setattr(fetching, "LinkCalls", lambda client: TaskCalls(client.fetch_metadata))
         trio.run(run, clock=MockClock(autojump_threshold=0))
         fetched = {bytes.fromhex(record["infohash"]) for record in scene.records("metadata")}
         found = set(map(bytes.fromhex, scene.found()))
