@@ -30,6 +30,7 @@ from crawler.dht.responder import Answer, Responder, ResponderConfig
 from crawler.dht.routing import RoutingConfig, RoutingTable
 from crawler.dht.tokens import TokenConfig, Tokens
 from crawler.dht.transactions import Transactions, TransactionsConfig
+from crawler.net.background import background
 from crawler.net.dht import Endpoint
 from crawler.net.limits import LimitsConfig, QueryBudget
 from crawler.net.peers import PeerClient
@@ -37,7 +38,7 @@ from crawler.net.resolve import split_host_port
 from crawler.net.tracker_config import TrackerClientConfig
 from crawler.net.trackers import TrackerClient
 from crawler.net.udp import NetworkConfig, open_socket
-from crawler.wire.ids import random_id
+from crawler.wire.ids import random_id, random_peer_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -53,8 +54,6 @@ _NO_SUCH_FAMILY: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTON
 _LIMITS: Final = LimitsConfig()
 _PRIVATE_LIMITS: Final = attrs.evolve(_LIMITS, ip_rate=100, ip_burst=100, prefix_rate=100, prefix_burst=100)
 """A private network may well have all its nodes on one machine."""
-_PEER_ID_PREFIX: Final = b"-DC0100-"
-_PEER_ID_BYTES: Final = 20
 _CLIENT_NAME: Final = f"dht-crawler/{__version__}".encode()
 _WAITING_PEERS: Final = 10_000
 
@@ -104,9 +103,8 @@ class Node:
         self._tracker_timeout = tracker_timeout
         self._trackers: TrackerClient | None = None
         self._opening = trio.Lock()
-        draw = random.SystemRandom().randbytes
         self._client = PeerClient(
-            lambda: _PEER_ID_PREFIX + draw(_PEER_ID_BYTES - len(_PEER_ID_PREFIX)),
+            partial(random_peer_id, random.SystemRandom()),
             client=_CLIENT_NAME,
             allow_private=endpoints[0].allow_private,
         )
@@ -143,7 +141,7 @@ class Node:
             with sender:
                 await search.run()
 
-        async with _background() as nursery:
+        async with background() as nursery:
             nursery.start_soon(look_up)
             yield receiver
 
@@ -274,25 +272,11 @@ async def open_node(
         for socket in sockets
     ]
     seeds = Seeds(bootstrap, endpoints, rng, on_event)
-    async with _background() as nursery:
+    async with background() as nursery:
         for endpoint in endpoints:
             await nursery.start(endpoint.run)
         nursery.start_soon(seeds.ask_all)
         yield Node(endpoints, seeds, nursery, on_event, tracker_timeout)
-
-
-@contextlib.asynccontextmanager
-async def _background() -> AsyncIterator[trio.Nursery]:
-    """Give a nursery for what runs beside a block and ends with it; the block's own error is not wrapped."""
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            yield nursery
-        except Exception as error:  # noqa: BLE001 - it is raised below, outside of the nursery
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
 
 
 def _open_sockets(listen: Sequence[str]) -> list[UdpSocket]:

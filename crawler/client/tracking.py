@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from crawler.net.background import background
 from crawler.net.tracker_config import TrackerClientConfig
 from crawler.net.tracker_guard import TrackerError
 from crawler.net.trackers import TrackerClient
 from crawler.swarm.announce import AnnounceConfig, Announcer
 from crawler.swarm.tracker_exchange import MAX_SCRAPED
-from crawler.wire.tracker import AnnounceRequest, Event
+from crawler.wire.ids import random_peer_id
+from crawler.wire.tracker import KEY_BITS, SOME_LEFT, AnnounceRequest, Event
 from crawler.wire.tracker_url import TrackerUrl, TrackerUrlError, parse_tracker_url
 
 if TYPE_CHECKING:
@@ -27,11 +29,6 @@ if TYPE_CHECKING:
     from crawler.swarm.announce import Due
     from crawler.wire.tracker import AnnounceAnswer, ScrapeCounts
 
-_PEER_ID_PREFIX: Final = b"-DC0100-"
-_PEER_ID_BYTES: Final = 20
-_KEY_BITS: Final = 32
-_SOME_LEFT: Final = 16 * 1024
-"""What we lack of a torrent whose size is not known: not nothing, or we would be listed as a seed."""
 _GOODBYE_SECONDS: Final = 3.0
 _WANTED_PEERS: Final = 200
 
@@ -87,16 +84,9 @@ async def open_trackers(
     client = TrackerClient(
         config or TrackerClientConfig(), random.SystemRandom(), allow_private=allow_private
     )
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
+    async with background() as nursery:
         await nursery.start(client.run)
-        try:
-            yield client
-        except Exception as error:  # noqa: BLE001 - it is raised below, outside of the nursery
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        yield client
 
 
 class TrackerAnnounce:
@@ -135,8 +125,8 @@ class TrackerAnnounce:
         self._on_report = on_report
         self._config = config or AnnounceConfig()
         self._rng = random.SystemRandom()
-        self._peer_id = _PEER_ID_PREFIX + self._rng.randbytes(_PEER_ID_BYTES - len(_PEER_ID_PREFIX))
-        self._key = self._rng.getrandbits(_KEY_BITS)
+        self._peer_id = random_peer_id(self._rng)
+        self._key = self._rng.getrandbits(KEY_BITS)
         self._news = trio.Event()
 
     async def run(self, *, stay: bool = False, leave: bool = False) -> None:
@@ -196,7 +186,7 @@ class TrackerAnnounce:
             infohash,
             self._peer_id,
             self._port,
-            left=0 if due.seed else _SOME_LEFT,
+            left=0 if due.seed else SOME_LEFT,
             event=due.event,
             key=self._key,
             numwant=0 if due.event is Event.STOPPED else _WANTED_PEERS,

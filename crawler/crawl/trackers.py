@@ -21,7 +21,8 @@ from crawler.net.tracker_guard import TrackerError
 from crawler.settings import setting
 from crawler.swarm.announce import retry_rest
 from crawler.swarm.tracker_exchange import MAX_SCRAPED
-from crawler.wire.tracker import AnnounceAnswer, AnnounceRequest, Event, ScrapeCounts
+from crawler.wire.ids import random_peer_id
+from crawler.wire.tracker import KEY_BITS, SOME_LEFT, AnnounceAnswer, AnnounceRequest, Event, ScrapeCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from crawler.wire.tracker_url import TrackerUrl
 
 _PAUSE: Final = 1.0
-_SOME_LEFT: Final = 16 * 1024
-"""What we lack of a torrent whose size is not known: not nothing, or we would be listed as a seed."""
-_KEY_BITS: Final = 32
 _Held = TypeVar("_Held")
 
 
@@ -142,8 +140,8 @@ class TrackerStage:
         self._port = port
         self._trackers = [_Tracker(url) for url in urls]
         self._budget = Bucket(config.max_announces, 1)
-        self._peer_id = b"-DC0100-" + rng.randbytes(12)
-        self._key = rng.getrandbits(_KEY_BITS)
+        self._peer_id = random_peer_id(rng)
+        self._key = rng.getrandbits(KEY_BITS)
 
     @property
     def held(self) -> int:
@@ -238,7 +236,7 @@ class TrackerStage:
             infohash,
             self._peer_id,
             self._port,
-            left=_SOME_LEFT,
+            left=SOME_LEFT,
             event=Event.STARTED,
             key=self._key,
             numwant=self._config.numwant,

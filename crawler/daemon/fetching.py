@@ -20,17 +20,13 @@ from crawler.settings.sources import ConfigError
 from crawler.swarm.assembly import MemoryBudget
 from crawler.swarm.serving import MetadataCache
 from crawler.wire.compact import Family, format_address, pack_address
+from crawler.wire.ids import random_peer_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from random import Random
 
     from crawler.config import Config
     from crawler.daemon.station import Shared, Station
-
-_CLIENT_ID = b"-DC0100-"
-"""How peer ids tell the client: two letters and a version (BEP 20)."""
-_PEER_ID_BYTES = 20
 
 
 @attrs.define(eq=False)
@@ -52,11 +48,11 @@ def build(shared: Shared, stations: Sequence[Station]) -> Fetching | None:
     config = shared.config
     if not config.fetch.enabled:
         return None
-    peer_id = _make_peer_id(shared.secure_rng)
+    peer_id = random_peer_id(shared.secure_rng)
     cache = MetadataCache(config.serve.max_bytes) if config.serve.enabled else None
     doors = [] if cache is None else _open_doors(config, stations, peer_id, cache)
     client = PeerClient(
-        partial(_make_peer_id, shared.secure_rng),
+        partial(random_peer_id, shared.secure_rng),
         budget=MemoryBudget(config.memory),
         dht_port=stations[0].endpoint.socket.local[1],
         allow_private=config.network.allow_private,
@@ -85,10 +81,6 @@ def build(shared: Shared, stations: Sequence[Station]) -> Fetching | None:
     fetcher.paused = lambda: all(station.pace.uplink_lost for station in stations)
     shared.desk.on_peers = fetcher.offer
     return Fetching(fetcher, client, cache, doors)
-
-
-def _make_peer_id(rng: Random) -> bytes:
-    return _CLIENT_ID + rng.randbytes(_PEER_ID_BYTES - len(_CLIENT_ID))
 
 
 def _admit(stations: Sequence[Station]) -> Callable[[bytes], bool]:

@@ -19,6 +19,7 @@ import msgspec
 import trio
 
 from crawler.settings import setting
+from crawler.state.damage import set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -75,7 +76,7 @@ class StateDirectory:
         except FileNotFoundError:
             return []
         except (DamagedStateError, OSError) as error:
-            self._set_aside(path, str(error))
+            set_aside(path, str(error), self._on_event)
             return []
 
     async def save(self, name: str, pieces: Iterable[Any]) -> None:
@@ -114,17 +115,9 @@ class StateDirectory:
             path.write_text(address, "ascii")
             self._told = address
 
-    def _set_aside(self, path: Path, problem: str) -> None:
-        aside = path.with_name(path.name + ".damaged")
-        try:
-            path.replace(aside)
-        except OSError as error:
-            problem += f"; and it cannot be moved: {error}"
-        self._on_event("state.damaged", file=str(path), set_aside=str(aside), problem=problem)
-
     def discard(self, name: str, problem: str) -> None:
         """Set the file ``name`` aside, because what it holds makes no sense: ``problem``."""
-        self._set_aside(self.path / name, problem)
+        set_aside(self.path / name, problem, self._on_event)
 
 
 def _pieces(data: bytes) -> Iterator[Any]:

@@ -25,6 +25,7 @@ import google_crc32c
 import msgspec
 
 from crawler.crawl.seen_slices import KEY_BYTES, Slice, filter_from, new_filter
+from crawler.state.damage import set_aside
 from crawler.wire.ids import ID_BYTES
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class SliceFiles:
                 self._take(found, head, body, is_filter=part is None, path=path)
                 key = key or head.key
             except (DamagedSliceError, OSError) as error:
-                self._set_aside(path, str(error))
+                set_aside(path, str(error), self._on_event)
         return key, [found[number] for number in sorted(found)]
 
     def append(self, head: Head, infohashes: bytes) -> None:
@@ -236,14 +237,6 @@ class SliceFiles:
                     self.close()
                 with contextlib.suppress(OSError):
                     path.unlink()
-
-    def _set_aside(self, path: Path, problem: str) -> None:
-        aside = path.with_name(path.name + ".damaged")
-        try:
-            path.replace(aside)
-        except OSError as error:
-            problem += f"; and it cannot be moved: {error}"
-        self._on_event("state.damaged", file=str(path), set_aside=str(aside), problem=problem)
 
     def _sync_directory(self) -> None:
         if sys.platform == "win32":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import trio
 
+from crawler.net.background import background
 from crawler.tracker.server import TrackerServer, TrackerSettings
 from crawler.wire.compact import Family, format_address, pack_address, unpack_address
 from crawler.wire.ids import ID_BYTES, parse_infohash
@@ -130,16 +131,9 @@ class SimpleTracker:
 @contextlib.asynccontextmanager
 async def _running(server: TrackerServer) -> AsyncIterator[None]:
     """Let the tracker answer beside a block, whose own error is not wrapped."""
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
+    async with background() as nursery:
         await nursery.start(server.run)
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - it is raised below, outside of the nursery
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        yield
 
 
 def _infohash(value: bytes | str) -> bytes:

@@ -1,4 +1,4 @@
-"""Node ids and infohashes: 20 raw bytes on a ring of 160 bits.
+"""Node ids and infohashes: 20 raw bytes on a ring of 160 bits; and peer ids, as many bytes with our mark.
 
 Arithmetic on ids and the one way a person may write an infohash. What makes an id *secure* for an address
 (BEP 42) is policy of a node and lives in `dht/identity`.
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 ID_BYTES = 20
 ID_BITS = 8 * ID_BYTES
+CLIENT_ID = b"-DC0100-"
+"""How peer ids tell the client: two letters and a version (BEP 20)."""
 
 _HEX = re.compile(r"[0-9A-Fa-f]{40}", re.ASCII)
 _BASE32 = re.compile(r"[A-Za-z2-7]{32}", re.ASCII)
@@ -33,6 +35,11 @@ def common_prefix_bits(a: bytes, b: bytes) -> int:
 def random_id(rng: Random) -> bytes:
     """Twenty random bytes."""
     return rng.randbytes(ID_BYTES)
+
+
+def random_peer_id(rng: Random) -> bytes:
+    """Twenty bytes as whom we talk to peers and trackers: our client's mark, and the rest random (BEP 20)."""
+    return CLIENT_ID + rng.randbytes(ID_BYTES - len(CLIENT_ID))
 
 
 def random_id_near(base: bytes, bits: int, rng: Random) -> bytes:

@@ -18,6 +18,10 @@ MAX_COUNT: Final = 2**31 - 1
 """A larger count or interval is nonsense rather than big."""
 NEVER: Final = float("inf")
 """`retry in` of a tracker that does not want to be asked again (BEP 31)."""
+KEY_BITS: Final = 32
+"""Of the key by which a tracker knows a client again behind another address (BEP 7)."""
+SOME_LEFT: Final = 16 * 1024
+"""What we lack of a torrent whose size is not known: not nothing, or we would be listed as a seed."""
 
 
 class TrackerReplyError(ValueError):

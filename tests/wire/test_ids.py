@@ -95,6 +95,15 @@ def test_parse_infohash_refuses_the_rest_in_one_line(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_peer_ids_tell_the_client_and_nothing_else() -> None:
+    """A peer id begins as BEP 20 has it, and twelve bytes of chance follow."""
+    rng = random.Random(1)
+    drawn = {ids.random_peer_id(rng) for _ in range(100)}
+
+    assert {(len(one), one[:8]) for one in drawn} == {(20, b"-DC0100-")}
+    assert len({one[8:] for one in drawn}) == 100
+
+
 def test_parse_infohash_does_not_repeat_a_novel() -> None:
     """The message quotes only the beginning of long input."""
     with pytest.raises(ValueError, match="40 hex") as caught:
