@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from crawler.records import InfohashesFound, PeersFound, Record
 from tests.net.endpoints import make_endpoint, network, scripted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from crawler.net.dht import Endpoint
     from crawler.simnet.memory import MemoryNetwork
@@ -89,6 +90,15 @@ class Stages:
         return cls(
             net, endpoint, frontier, rumours, outlet, desk, queue, credit, locator, sampler, explorer, pace
         )
+
+    @contextlib.asynccontextmanager
+    async def running(self, *nodes: ScriptedNode) -> AsyncIterator[trio.Nursery]:
+        """Run the endpoint and the nodes until the block is cancelled; the nursery takes more tasks."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.endpoint.run)
+            for node in nodes:
+                nursery.start_soon(node.run)
+            yield nursery
 
     def on_event(self, event: str, **fields: Any) -> None:
         """Take what a stage tells the log."""

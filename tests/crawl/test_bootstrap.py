@@ -49,10 +49,7 @@ async def run_for(
 ) -> None:
     """Run the endpoint, the nodes and the tasks for so long."""
     with trio.move_on_after(seconds):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stages.endpoint.run)
-            for node in nodes:
-                nursery.start_soon(node.run)
+        async with stages.running(*nodes) as nursery:
             for task in tasks:
                 nursery.start_soon(task)
             await trio.sleep_forever()

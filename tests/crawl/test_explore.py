@@ -48,10 +48,7 @@ def meet(stages: Stages, *nodes: ScriptedNode) -> None:
 async def explore_for(stages: Stages, seconds: float, *nodes: ScriptedNode) -> None:
     """Explore with all the budget there is, for so long."""
     with trio.move_on_after(seconds):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stages.endpoint.run)
-            for node in nodes:
-                nursery.start_soon(node.run)
+        async with stages.running(*nodes):
             while True:
                 stages.send(stages.explorer.next_queries(1000, RATE, trio.current_time()))
                 await trio.sleep(0.1)

@@ -3,27 +3,10 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-import attrs
 import pytest
 
 from crawler.crawl.frontier import Contact, Frontier, FrontierConfig, Phase, Standing
-
-SHORTEST = 60.0
-SILENT_REST = 300.0
-MUTE_REST = 900.0
-RETRY = 4.0
-
-
-def small(capacity: int) -> FrontierConfig:
-    """Return a configuration with a capacity below what a person may set."""
-    with attrs.validators.disabled():
-        return FrontierConfig(
-            capacity=capacity,
-            shortest_interval=SHORTEST,
-            silent_rest=SILENT_REST,
-            mute_rest=MUTE_REST,
-            retry_after=RETRY,
-        )
+from tests.crawl.small_frontier import MUTE_REST, RETRY, SHORTEST, SILENT_REST, small
 
 
 def frontier(capacity: int = 1000) -> Frontier:

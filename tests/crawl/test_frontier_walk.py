@@ -10,27 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from crawler.crawl import ledger
-from crawler.crawl.frontier import Contact, Frontier, FrontierConfig, Phase, Standing
+from crawler.crawl.frontier import Contact, Frontier, Phase, Standing
+from tests.crawl.small_frontier import MUTE_REST, RETRY, SHORTEST, SILENT_REST, small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-SHORTEST = 60.0
-SILENT_REST = 300.0
-MUTE_REST = 900.0
-RETRY = 4.0
-
-
-def small(capacity: int) -> FrontierConfig:
-    """Return a configuration with a capacity below what a person may set."""
-    with attrs.validators.disabled():
-        return FrontierConfig(
-            capacity=capacity,
-            shortest_interval=SHORTEST,
-            silent_rest=SILENT_REST,
-            mute_rest=MUTE_REST,
-            retry_after=RETRY,
-        )
 
 
 def address(number: int) -> bytes:

@@ -38,10 +38,7 @@ def has(*peers: object) -> Callable[[krpc.Query], dict[bytes, Any]]:
 async def run_for(stages: Stages, seconds: float, *nodes: ScriptedNode) -> None:
     """Ask the first questions as they fall due, for so long."""
     with trio.move_on_after(seconds):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stages.endpoint.run)
-            for node in nodes:
-                nursery.start_soon(node.run)
+        async with stages.running(*nodes):
             while True:
                 stages.locate()
                 await trio.sleep(0.05)
@@ -234,9 +231,7 @@ async def test_a_late_answer_counts_once(
     stages.credit.named_peers(giver.compact, infohash(9))
     stages.locator.sampled(giver.compact, [infohash(1)])
     with trio.move_on_after(8):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stages.endpoint.run)
-            nursery.start_soon(giver.run)
+        async with stages.running(giver):
             stages.locate()
             await trio.sleep(5)
             assert len(stages.queue) == 1

@@ -57,10 +57,7 @@ async def run_for(
     """Run lookups for so long; the pace stands still, and what it would allow is not asked for."""
     lookups = lookups or join_lookups(stages)
     with trio.move_on_after(seconds):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stages.endpoint.run)
-            for node in nodes:
-                nursery.start_soon(node.run)
+        async with stages.running(*nodes) as nursery:
             nursery.start_soon(lookups.run)
     return lookups.counters
 
@@ -154,9 +151,7 @@ async def test_the_same_infohash_twice_is_no_crash(autojump_clock: MockClock) ->
     introduce(stages, node)
     lookups = join_lookups(stages)
     with trio.move_on_after(5):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stages.endpoint.run)
-            nursery.start_soon(node.run)
+        async with stages.running(node) as nursery:
             nursery.start_soon(lookups.run)
             sight(stages, 0)
             await trio.sleep(0.5)

@@ -80,10 +80,7 @@ def tapped(**options: Any) -> tuple[Stages, Tap]:
 async def run_for(stages: Stages, seconds: float, *nodes: ScriptedNode) -> None:
     """Let the pace run for so long."""
     with trio.move_on_after(seconds):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stages.endpoint.run)
-            for node in nodes:
-                nursery.start_soon(node.run)
+        async with stages.running(*nodes) as nursery:
             nursery.start_soon(stages.pace.run)
 
 
@@ -173,9 +170,7 @@ async def test_who_waits_for_the_budget_goes_first(autojump_clock: MockClock) ->
             answered.append(trio.current_time())
 
     with trio.move_on_after(8):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stages.endpoint.run)
-            nursery.start_soon(node.run)
+        async with stages.running(node) as nursery:
             nursery.start_soon(stages.pace.run)
             nursery.start_soon(ask)
 

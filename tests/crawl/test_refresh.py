@@ -43,10 +43,7 @@ async def run_for(
         on_event=stages.on_event,
     )
     with trio.move_on_after(seconds):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stages.endpoint.run)
-            for node in nodes:
-                nursery.start_soon(node.run)
+        async with stages.running(*nodes) as nursery:
             nursery.start_soon(refresh.run)
 
 

@@ -37,10 +37,7 @@ def gives(*numbers: int, interval: object = 600, **more: Any) -> Callable[[krpc.
 async def settled(stages: Stages, *nodes: ScriptedNode, seconds: float = 1.0) -> None:
     """Ask everybody who is ready and let the answers come in for so long."""
     with trio.move_on_after(seconds):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stages.endpoint.run)
-            for node in nodes:
-                nursery.start_soon(node.run)
+        async with stages.running(*nodes):
             for _ in range(10):
                 stages.sample()
 
@@ -157,10 +154,7 @@ async def test_silence_is_retried_once_where_it_pays(autojump_clock: MockClock) 
     named_once, named_twice = stages.node(1, silent), stages.node(2, silent)
     stages.sampler.learn([named_twice.contact])
     with trio.move_on_after(60):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stages.endpoint.run)
-            for node in (named_once, named_twice):
-                nursery.start_soon(node.run)
+        async with stages.running(named_once, named_twice):
             while True:
                 stages.sample()
                 await trio.sleep(0.5)
@@ -176,9 +170,7 @@ async def test_a_late_answer_is_worth_as_much(autojump_clock: MockClock) -> None
     node = stages.node(1, silent)
     stages.sampler.learn([node.contact])
     with trio.move_on_after(60):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stages.endpoint.run)
-            nursery.start_soon(node.run)
+        async with stages.running(node):
             stages.sample()
             await trio.sleep(5)
             [(_, query)] = node.heard
@@ -201,9 +193,7 @@ async def test_a_lost_retry_does_not_break_the_interval(autojump_clock: MockCloc
     node = stages.node(1, silent)
     stages.sampler.learn([node.contact])
     with trio.move_on_after(500):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stages.endpoint.run)
-            nursery.start_soon(node.run)
+        async with stages.running(node):
             while len(node.heard) < 2:
                 stages.sample()
                 await trio.sleep(0.25)

@@ -16,7 +16,7 @@ from crawler.wire.compact import Family, pack_address
 from tests.sim.crawl_scene import run_in_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from trio.testing import MockClock
 
@@ -113,10 +113,9 @@ async def test_a_name_that_cannot_exist_is_an_error(text: str) -> None:
         await resolve(text, Family.IPV4, timeout=5)
 
 
-async def test_a_sleeping_name_server_is_given_up(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """When no answer comes in time that is the error, however long the thread goes on waiting."""
+@pytest.fixture
+def sleeping_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let every look-up hang in its thread until the test is over."""
     wake = threading.Event()
 
     def sleep(*_arguments: object, **_options: object) -> list[Any]:
@@ -124,37 +123,31 @@ async def test_a_sleeping_name_server_is_given_up(
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", sleep)
-    try:
-        with pytest.raises(ResolveError, match="no answer within 10 s"):
-            await resolve("router.example.org:80", Family.IPV4, timeout=10)
-        assert trio.current_time() == pytest.approx(10, abs=0.1)
-    finally:
-        wake.set()
+    yield
+    wake.set()
 
 
-async def test_sleeping_name_servers_block_nobody_else(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("sleeping_server")
+async def test_a_sleeping_name_server_is_given_up(autojump_clock: MockClock) -> None:
+    """When no answer comes in time that is the error, however long the thread goes on waiting."""
+    with pytest.raises(ResolveError, match="no answer within 10 s"):
+        await resolve("router.example.org:80", Family.IPV4, timeout=10)
+    assert trio.current_time() == pytest.approx(10, abs=0.1)
+
+
+@pytest.mark.usefixtures("sleeping_server")
+async def test_sleeping_name_servers_block_nobody_else(autojump_clock: MockClock) -> None:
     """However many look-ups hang, threads are left for the output and the state."""
-    wake = threading.Event()
-
-    def sleep(*_arguments: object, **_options: object) -> list[Any]:
-        wake.wait(30)
-        return []
 
     async def look_up() -> None:
         with pytest.raises(ResolveError):
             await resolve("router.example.org:80", Family.IPV4, timeout=10)
 
-    monkeypatch.setattr(socket, "getaddrinfo", sleep)
-    try:
-        async with trio.open_nursery() as nursery:
-            for _ in range(60):
-                nursery.start_soon(look_up)
-        limiter = trio.to_thread.current_default_thread_limiter()
-        assert limiter.available_tokens == limiter.total_tokens
-    finally:
-        wake.set()
+    async with trio.open_nursery() as nursery:
+        for _ in range(60):
+            nursery.start_soon(look_up)
+    limiter = trio.to_thread.current_default_thread_limiter()
+    assert limiter.available_tokens == limiter.total_tokens
 
 
 async def test_no_address_is_an_empty_list(monkeypatch: pytest.MonkeyPatch) -> None:

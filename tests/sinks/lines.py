@@ -25,7 +25,7 @@ _WHOLE_LINE = re.compile(rb'\{"type":"infohash",[^\n{}]*"infohash":"([0-9a-f]{40
 
 @attrs.define
 class Log:
-    """What a sink reported."""
+    """What a sink, or another part that is handed such a callback, reported."""
 
     events: list[tuple[str, dict[str, Any]]] = attrs.field(factory=list)
 

@@ -9,34 +9,21 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import attrs
 import pytest
 import trio
 import trio.testing
 
-from crawler.records import InfohashesFound, PeersFound, Record
+from crawler.records import PeersFound, Record
 from crawler.sinks.base import ReaderGoneError, SinkError
 from crawler.sinks.config import OutputConfig
 from crawler.sinks.jsonl import JsonlSink
 from tests.sinks.flaky_disk import FlakyDisk
-from tests.sinks.lines import run_in_line
+from tests.sinks.lines import NODE, Log, found, run_in_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-NODE = b"\x01\x02\x03\x04\x1a\xe1"
-
-
-@attrs.define
-class Log:
-    """What a sink reported, and when in Trio's time."""
-
-    events: list[tuple[str, dict[str, Any]]] = attrs.field(factory=list)
-
-    def __call__(self, event: str, **fields: Any) -> None:
-        self.events.append((event, fields))
 
 
 @pytest.fixture
@@ -63,16 +50,6 @@ def sink(path: Path, log: Log) -> Iterator[JsonlSink]:
     sink = JsonlSink(str(path), OutputConfig(flush_interval=0.25), log)
     yield sink
     sink.close()
-
-
-def found(first: int, count: int = 1) -> InfohashesFound:
-    """Return a record of the infohashes ``first``, ``first + 1`` and so on."""
-    return InfohashesFound(
-        1767225600.0,
-        "sample",
-        NODE,
-        tuple(number.to_bytes(20, "big") for number in range(first, first + count)),
-    )
 
 
 def numbers(path: Path) -> list[int]:

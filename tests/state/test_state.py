@@ -8,7 +8,6 @@ import os
 import zlib
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import msgspec
 import pytest
 import trio
@@ -18,22 +17,13 @@ from hypothesis import strategies as st
 
 from crawler.state.directory import StateDirectory
 from tests.sim.crawl_scene import run_in_line
+from tests.sinks.lines import Log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 PIECES: list[Any] = [{"a": b"\x00" * 20}, [[b"x" * 6, 1, 2.5]], [], "text"]
-
-
-@attrs.define
-class Log:
-    """What a state directory reported."""
-
-    events: list[tuple[str, dict[str, Any]]] = attrs.field(factory=list)
-
-    def __call__(self, event: str, **fields: Any) -> None:
-        self.events.append((event, fields))
 
 
 @pytest.fixture
