@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 from cyclopts import Group
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from crawler.client import Node
+    from crawler.client.announcing import Announce
     from crawler.commands.client import Ending
     from crawler.commands.screen import Screen
-    from crawler.wire.magnet import Magnet
     from crawler.wire.tracker_url import TrackerUrl
 
 _ANNOUNCE = Group("What is announced", sort_key=0)
@@ -54,7 +54,7 @@ def announce(
         ),
     ] = False,
     tracker: TrackerFlag | None = None,
-    seed: Annotated[bool, flag(_ANNOUNCE, "", "to trackers: we have all of it")] = False,
+    seed: Annotated[bool, flag(_ANNOUNCE, "", "we have all of it")] = False,
     stay: Annotated[
         bool, flag(_ANNOUNCE, "", "to trackers: announce again when they want it, until Ctrl-C; then leave")
     ] = False,
@@ -66,7 +66,7 @@ def announce(
         magnet = parse_target(target)
         options = flags.options(port if implied_port and not flags.listen else 0)
         trackers = check_trackers(tracker or [])
-        _check_tracker_flags(trackers, implied_port=implied_port, seed=seed, stay=stay)
+        _check_tracker_flags(trackers, implied_port=implied_port, stay=stay)
     except ValueError as error:
         return refuse(error)
     if trackers:
@@ -78,12 +78,18 @@ def announce(
                 client, screen, magnet, trackers, port, seed=seed, stay=stay
             ),
         )
-    return run_job(options, lambda node, screen: _Announce(node, screen, magnet, port, implied=implied_port))
+    return run_job(
+        options,
+        lambda node, screen: _Announce(
+            screen,
+            node,
+            node.announcement(magnet, port, implied_port=implied_port, seed=seed),
+            {"port": port, "implied_port": implied_port, "seed": seed},
+        ),
+    )
 
 
-def _check_tracker_flags(
-    trackers: Sequence[TrackerUrl], *, implied_port: bool, seed: bool, stay: bool
-) -> None:
+def _check_tracker_flags(trackers: Sequence[TrackerUrl], *, implied_port: bool, stay: bool) -> None:
     """Refuse flags that mean nothing together.
 
     Raises:
@@ -91,20 +97,18 @@ def _check_tracker_flags(
     """
     if trackers and implied_port:
         raise ValueError("--implied-port is for the DHT; with --tracker give the port with --port")
-    for name, given in (("--seed", seed), ("--stay", stay)):
-        if given and not trackers:
-            raise ValueError(f"{name} is for trackers; name one with --tracker")
+    if stay and not trackers:
+        raise ValueError("--stay is for trackers; name one with --tracker")
 
 
 class _Announce:
     """One announce, told as it goes."""
 
-    def __init__(self, node: Node, screen: Screen, magnet: Magnet, port: int, *, implied: bool) -> None:
+    def __init__(self, screen: Screen, node: Node, job: Announce, said: dict[str, Any]) -> None:
         self._node = node
         self._screen = screen
-        self._port = port
-        self._implied = implied
-        self._announce = node.announcement(magnet, port, implied_port=implied)
+        self._announce = job
+        self._said = said
 
     async def run(self) -> None:
         await self._announce.run()
@@ -125,8 +129,7 @@ class _Announce:
             self._screen.record(
                 type="summary",
                 infohashes=[infohash.hex() for infohash in result.lookup.infohashes],
-                port=self._port,
-                implied_port=self._implied,
+                **self._said,
                 accepted=len(result.accepted),
                 refused=result.refused,
                 silent=result.silent,
@@ -134,7 +137,7 @@ class _Announce:
                 ending=ending.word,
             )
         else:
-            which = "the port that nodes see" if self._implied else f"port {self._port}"
+            which = "the port that nodes see" if self._said["implied_port"] else f"port {self._said['port']}"
             rows = [
                 ("announced", f"{which}, to {len(result.accepted)} nodes"),
                 ("refused", f"by {result.refused}, no answer from {result.silent}"),

@@ -98,7 +98,6 @@ def test_the_list_of_commands_names_them(capsys: pytest.CaptureFixture[str]) -> 
         (f"scrape {HASH} --tracker udp://t:1 --timeout 0", "--timeout = 0"),
         (f"announce {HASH} --port 1 --tracker file:///etc/passwd", "it must begin with"),
         (f"announce {HASH} --port 1 --tracker udp://t:1 --implied-port", "--implied-port is for the DHT"),
-        (f"announce {HASH} --port 1 --seed", "--seed is for trackers"),
         (f"announce {HASH} --port 1 --stay", "--stay is for trackers"),
     ],
 )

@@ -141,3 +141,14 @@ def test_libtorrent_finds_what_we_announced(scene: Scene) -> None:
     assert done.code == 0
     assert done.rows["announced"] == "port 7654, to 8 nodes"
     assert scene.swarm.get_peers(target, session=5) == ["127.0.0.1:7654"]
+
+
+@pytest.mark.parametrize(("words", "seeds", "leechers"), [([], 0, 1), (["--seed"], 1, 0)])
+def test_libtorrent_counts_what_we_announced(
+    scene: Scene, words: list[str], seeds: int, leechers: int
+) -> None:
+    """With --seed real nodes count us among the seeds of the swarm (BEP 33), without it among the others."""
+    target = f"{len(words)}d" * 20
+    assert scene.run("announce", target, "--port", "7655", *words).code == 0
+    found = scene.run("lookup", target)
+    assert (found.rows["seeds"], found.rows["leechers"]) == (f"about {seeds}", f"about {leechers}")
