@@ -174,6 +174,8 @@ class ServedPeer:
         if event.name != UT_METADATA:
             if self._pex is not None:
                 self._pex.receive(event.payload, now)
+            else:
+                self._connection.note_waste(len(event.payload))
             return
         self._connection.note_waste(len(event.payload))
         try:

@@ -448,10 +448,14 @@ def test_pex_feeds_more_peers() -> None:
 
 
 def test_pex_that_nobody_wants_is_waste() -> None:
-    """Without an inbox exchange messages only count against the peer."""
-    fetch = begun()
+    """Without an inbox exchange messages only count against the peer, whoever dialled whom."""
+    flood = peer.encode(peer.Extended(2, bytes(16000))) * 300
+    assert reason_of(begun(), flood) == "flood"
 
-    assert reason_of(fetch, peer.encode(peer.Extended(2, bytes(16000))) * 300) == "flood"
+    giver = served()
+    giver.receive_data(handshake(HASH, OURS) + introduction(None), 0.0)
+    with pytest.raises(PeerFault, match="flood"):
+        giver.receive_data(flood, 0.0)
 
 
 def test_pex_floods_end_the_connection() -> None:
