@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from crawler import log
 from crawler.daemon import reloading, tasks
 
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
     from crawler.config import Config
     from crawler.daemon.run import Run
+
+_MOST_TASKS = 500
 
 
 async def watch_signals(
@@ -62,9 +63,12 @@ async def _hang_up(run: Run, load: Callable[[], Config] | None, logger: Any) -> 
 
 
 async def _tell(count: Callable[[], Mapping[str, Any]], logger: Any) -> None:
-    """Log all counters, and what every task is doing."""
+    """Log all counters, and what every task is doing, an event each."""
     await trio.lowlevel.checkpoint()
     logger.info("crawler.status", **count())
     root = trio.lowlevel.current_root_task()
     if root is not None:
-        logger.info("crawler.tasks", tasks=log.Lines(tasks.tree(root)))
+        lines = tasks.tree(root)
+        logger.info("crawler.tasks", lines=len(lines))
+        for line in lines[:_MOST_TASKS]:
+            logger.info("crawler.task", task=line, sampled=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from crawler.log.setup import (
     FORMATS,
     LEVELS,
-    Lines,
     LogConfig,
     Terminal,
     counts,
@@ -18,7 +17,6 @@ from crawler.log.setup import (
 __all__ = [
     "FORMATS",
     "LEVELS",
-    "Lines",
     "LogConfig",
     "Terminal",
     "counts",

@@ -44,10 +44,13 @@ class Sampler:
     def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
         """Return the event, with ``suppressed`` when others of its name were left out before it.
 
+        What is logged with ``sampled=False``, as the lines of a list that was asked for, always passes.
+
         Raises:
             DropEvent: there were enough of them in this second.
         """
-        if not self._most or event.get("level") == _ALWAYS:
+        is_one_of_many = not event.pop("sampled", True)
+        if not self._most or is_one_of_many or event.get("level") == _ALWAYS:
             return event
         name, now = str(event.get("event")), self._clock()
         with self._lock:

@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import islice
-from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -65,10 +64,6 @@ class LogConfig:
         help="Of events of one name, more are left out and counted in `suppressed` of the next; 0: none are.",
         minimum=0,
     )
-
-
-class Lines(list[str]):
-    """Texts that people read one below the other; for machines, a list like any other."""
 
 
 class Terminal:
@@ -239,8 +234,6 @@ def _safe_whole(value: Any, depth: int) -> Any:
         value = attrs.asdict(value, recurse=False)
     if isinstance(value, Mapping):
         return {_short(str(k)): safe(v, depth + 1) for k, v in islice(value.items(), _MOST_ITEMS)}
-    if isinstance(value, Lines):
-        return Lines(map(_short, value[:_MOST_ITEMS]))
     if isinstance(value, list | tuple | set | frozenset):
         return [safe(item, depth + 1) for item in islice(value, _MOST_ITEMS)]
     return _short(str(value))
@@ -262,7 +255,7 @@ def _json_line(event: EventDict) -> str:
 
 
 def _console_line(event: EventDict) -> str:
-    """Return ``time level event key=value …``, and below it the traceback if there is one."""
+    """Return ``time level event key=value …``, a traceback last, its line ends escaped."""
     return _console(event, lambda text, _style: text)
 
 
@@ -271,29 +264,22 @@ def _coloured_line(event: EventDict) -> str:
 
 
 def _console(event: EventDict, paint: Callable[[str, str], str]) -> str:
-    rest = {key: value for key, value in event.items() if key not in {"ts", "level", "event", "exception"}}
+    rest = {key: value for key, value in event.items() if key not in {"ts", "level", "event"}}
     level = event["level"]
     words = [
         paint(event["ts"], "2"),
         paint(f"{level:8}", _COLOURS.get(level, "0")),
         paint(str(event["event"]), "1"),
     ]
-    below = [line for value in rest.values() if isinstance(value, Lines) for line in value]
-    words += [
-        f"{paint(key, '36')}={len(value) if isinstance(value, Lines) else _word(value)}"
-        for key, value in rest.items()
-    ]
-    if "exception" in event:
-        below.append(event["exception"])
-    # Indented, so that no text in a traceback can pass for an event of its own.
-    return "\n".join([" ".join(words), *(indent(text, "  ") for text in below)])
+    # One line, whatever is in it: what reads lines need know no more, and no text passes for an event.
+    return " ".join([*words, *(f"{paint(key, '36')}={_word(value)}" for key, value in rest.items())])
 
 
 def _word(value: Any) -> str:
     """Return a value bare when that can't be misread, else as JSON."""
     if isinstance(value, float):
         return repr(round(value, 6))
-    if isinstance(value, str) and value and not any(c in value for c in ' "={}[]'):
+    if isinstance(value, str) and value and not any(c in value for c in ' "={}[]\n'):
         return value
     return msgspec.json.encode(value).decode("utf-8")
 

@@ -88,17 +88,16 @@ def test_bound_values_stand_in_the_line() -> None:
     assert " task=sample" in written(say)
 
 
-def test_lines_stand_below_each_other_for_people() -> None:
-    """A list of lines is readable on the console, indented and escaped; machines get one line and a list."""
+def test_what_belongs_together_is_not_sampled() -> None:
+    """Lines of a list that was asked for all pass, and that they may is not a field of theirs."""
 
     def say() -> None:
-        LOG.info("crawler.tasks", tasks=log.Lines(["a", "  b \x1b[2J", "x" * 300]))
+        for number in range(100):
+            LOG.info("crawler.task", task=f"  task {number}", sampled=False)
 
-    first, *rest = written(say).splitlines()
-    assert first.endswith("crawler.tasks tasks=3")
-    assert rest == ["  a", "    b \\x1b[2J", f"  {'x' * 199}…"]
-    [line] = written(say, format="json").splitlines()
-    assert json.loads(line)["tasks"][:2] == ["a", "  b \\x1b[2J"]
+    lines = written(say).splitlines()
+    told = [line.partition(" crawler.task ")[2] for line in lines]
+    assert told == [f'task="  task {n}"' for n in range(100)]
 
 
 def test_a_field_cannot_pass_for_time_level_or_event() -> None:
@@ -243,12 +242,13 @@ def test_a_crash_shows_every_exception_of_a_group() -> None:
     assert "Traceback (most recent call last)" in record["exception"]
 
 
-def test_a_traceback_is_indented_on_the_console() -> None:
-    """No text within a traceback can pass for an event of its own."""
-    head, *rest = written(crash).splitlines()
+def test_a_traceback_is_one_line_on_the_console() -> None:
+    """An event is one line for people too: a traceback's line ends are escaped, and nothing of it is lost."""
+    [line] = written(crash).splitlines()
+    head, _, told = line.partition(" exception=")
     assert head.endswith("critical crawler.crashed")
-    assert all(line.startswith("  ") for line in rest)
-    assert any("ValueError: own 19" in line for line in rest)
+    assert json.loads(told) == json.loads(written(crash, format="json"))["exception"]
+    assert "\nfake line" not in line
 
 
 def test_exc_info_true_means_the_current_exception() -> None:

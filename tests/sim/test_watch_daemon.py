@@ -158,15 +158,22 @@ def test_usr1_tells_everything(daemon: DaemonProcess, client: httpx2.Client) -> 
     assert client.get("/healthz").status_code == 200
     statuses = len(events(daemon, "crawler.status"))
     os.kill(daemon.pid, signal.SIGUSR1)
-    assert wait_for(lambda: bool(events(daemon, "crawler.tasks")), 20), daemon.log_tail()
+
+    def lines() -> list[str]:
+        return [event["task"] for event in events(daemon, "crawler.task")]
+
+    def all_are_told() -> bool:
+        told = events(daemon, "crawler.tasks")
+        return bool(told) and told[0]["lines"] == len(lines())
+
+    assert wait_for(all_are_told, 20), daemon.log_tail()
 
     assert len(events(daemon, "crawler.status")) > statuses
-    [told] = events(daemon, "crawler.tasks")
-    names = {line.split("  ")[-2].strip() if "  " in line.strip() else line for line in told["tasks"]}
+    names = {line.split("  ")[-2].strip() if "  " in line.strip() else line for line in lines()}
     assert {"sink", "status", "heartbeat", "http", "asking", "sample", "refresh", "bootstrap"} <= names
-    [sample] = [line for line in told["tasks"] if line.lstrip().startswith("sample  ")]
+    [sample] = [line for line in lines() if line.lstrip().startswith("sample  ")]
     assert "crawler/crawl/pace.py:" in sample
-    [asking] = [line for line in told["tasks"] if line.lstrip().startswith("asking  ")]
+    [asking] = [line for line in lines() if line.lstrip().startswith("asking  ")]
     assert len(sample) - len(sample.lstrip()) > len(asking) - len(asking.lstrip())
     assert not daemon.noise
     assert daemon.running()
