@@ -55,6 +55,10 @@ torture: $(VENV)/.dev  ## kill a writer 200 times (KILLS=n), a daemon a fifth as
 	$(PY) -m tests.torture.faults --kills $(KILLS)
 	$(PY) -m tests.torture.rotate
 
+.PHONY: image
+image:  ## build the container image with podman and run it (root; podman buildah runc debootstrap)
+	tests/deploy/try_image.sh
+
 .PHONY: lock
 lock: $(VENV)/.dev  ## write the lock files anew from pyproject.toml (UPGRADE=1: newest versions)
 	$(LOCK) pyproject.toml --extra all --output-file requirements.lock
