@@ -9,15 +9,12 @@ after the other fails is left alone as a whole: somebody is naming it who wants 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
 from crawler.settings import setting
 from crawler.wire.compact import ip_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ABOUT_THE_TORRENT: Final = frozenset(
     {
@@ -87,14 +84,8 @@ class Failures:
         return self._spread and self._per_ip.get(ip_of(peer), 0) >= self._config.max_per_ip
 
     def _expire(self, now: float) -> None:
-        for key in list(self._expired(now)):
+        while self._until and self._until[key := next(iter(self._until))] <= now:
             self._forget(key)
-
-    def _expired(self, now: float) -> Iterator[bytes]:
-        for key, until in self._until.items():
-            if until > now:
-                return
-            yield key
 
     def _forget(self, key: bytes) -> None:
         del self._until[key]

@@ -183,9 +183,8 @@ class Fetcher:
         except FetchError as error:
             self.jobs.failed(dial, error.reason, now, blame=error.blame)
 
-    def _on_end(self, dial: Dial, outcome: VerifiedMetadata | FetchError) -> None:
+    def _on_end(self, dial: Dial, outcome: VerifiedMetadata | FetchError, now: float) -> None:
         del self._hang_up[dial]
-        now = trio.current_time()
         self._write_peers(dial, now)
         if isinstance(outcome, FetchError):
             self.jobs.failed(dial, outcome.reason, now, blame=outcome.blame)

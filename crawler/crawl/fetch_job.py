@@ -127,6 +127,11 @@ class Dial:
     hearsay: Hearsay | None = None
 
 
+def _queues() -> tuple[deque[bytes], ...]:
+    """Return an empty queue for each `Origin`, written out since each job makes them."""
+    return deque(), deque(), deque()
+
+
 @attrs.define(eq=False)
 class Job:
     """One infohash that is to be fetched.
@@ -154,7 +159,7 @@ class Job:
     infohash: bytes
     rank: Rank
     phase: Phase = Phase.WAITING
-    peers: tuple[deque[bytes], ...] = attrs.field(factory=lambda: tuple(deque[bytes]() for _ in Origin))
+    peers: tuple[deque[bytes], ...] = attrs.field(factory=_queues)
     known: set[bytes] = attrs.field(factory=set)
     dials: dict[bytes, Dial] = attrs.field(factory=dict)
     last: Dial | None = None

@@ -38,14 +38,14 @@ class Wish:
         infohash: 20 bytes.
         pex: where peers go that this one tells of.
         deadline: when the call is given up, for the reason ``deadline``, which the client does not count.
-        on_end: is given what came of it, once; not if it was hung up from this side.
+        on_end: is given what came of it, and the time, once; not if it was hung up from this side.
     """
 
     address: bytes
     infohash: bytes
     pex: PexInbox
     deadline: float
-    on_end: Callable[[VerifiedMetadata | FetchError], None]
+    on_end: Callable[[VerifiedMetadata | FetchError, float], None]
 
 
 class Calls(Protocol):
@@ -112,18 +112,18 @@ class _Call:
         self.fetch = self.client.new_fetch(self.wish.infohash, now, pex=self.wish.pex)
         return self.fetch
 
-    def ended(self, failure: LinkFailure | None) -> None:
+    def ended(self, failure: LinkFailure | None, now: float) -> None:
         counters, fetch = self.client.counters, self.fetch
         self.dropped()
         if failure is None:
             assert fetch is not None and fetch.result is not None  # noqa: S101, PT018 - a finished fetch has it
             counters.fetched += 1
-            self.wish.on_end(fetch.result)
+            self.wish.on_end(fetch.result, now)
             return
         error = fetch_error(failure, fetch)
         if error.reason != _DEADLINE:
             counters.failures[error.reason] += 1
-        self.wish.on_end(error)
+        self.wish.on_end(error, now)
 
     def dropped(self) -> None:
         if self.fetch is not None:
@@ -172,8 +172,8 @@ class TaskCalls:
         if outcome is None and trio.current_time() >= wish.deadline:
             outcome = FetchError(_DEADLINE)
         if outcome is not None:
-            wish.on_end(outcome)
+            wish.on_end(outcome, trio.current_time())
 
 
-def _ignore(_outcome: VerifiedMetadata | FetchError) -> None:
+def _ignore(_outcome: VerifiedMetadata | FetchError, _now: float) -> None:
     """Do nothing."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 import trio
 
 from crawler.net.readiness import open_readiness
-from crawler.net.tcp import Link, LinkError, start_dialling
+from crawler.net.tcp import Link, LinkError, link_error, start_dialling
 from crawler.swarm.assembly import OverBudgetError
 from crawler.swarm.connection import PeerFault
 
@@ -41,7 +41,7 @@ class Caller(Protocol):
     def connected(self, now: float) -> Machine:
         """Return the machine that the link, which is now open, is to drive."""
 
-    def ended(self, failure: LinkFailure | None) -> None:
+    def ended(self, failure: LinkFailure | None, now: float) -> None:
         """Take note that the link is closed: because of a failure, or because the machine has finished."""
 
     def dropped(self) -> None:
@@ -50,6 +50,8 @@ class Caller(Protocol):
 
 class Line(Link):
     """A link among many, from its dialling on."""
+
+    __slots__ = ("caller", "deadline", "due", "fd", "machine", "readiness", "writing")
 
     def __init__(self, caller: Caller, readiness: Readiness, sock: socket.socket, deadline: float) -> None:
         super().__init__(sock)
@@ -113,8 +115,12 @@ class Links:
         readiness = self._readiness
         assert readiness is not None, "open() follows run()"  # noqa: S101 - our own fault
         line = Line(caller, readiness, start_dialling(address), deadline)
+        try:
+            readiness.watch(line.fd, writable=True)
+        except OSError as error:
+            line.close()
+            raise link_error(error) from None
         self._lines[line.fd] = line
-        readiness.watch(line.fd, writable=True)
         self._be_back(line, min(trio.current_time() + self._dial_timeout, deadline))
         return line
 
@@ -161,11 +167,11 @@ class Links:
                 if received is not None:
                     machine.receive_data(received, now)
                     if machine.finished:
-                        self._end(line, None)
+                        self._end(line, None, now)
                         return
             self._say(line, machine, now)
         except _FAILURES as failure:
-            self._end(line, failure)
+            self._end(line, failure, now)
 
     def _say(self, line: Line, machine: Machine, now: float) -> None:
         """Send what there is to say; while the other side does not read, nothing is read from it either."""
@@ -179,9 +185,9 @@ class Links:
         if due < line.due:
             self._be_back(line, due)
 
-    def _end(self, line: Line, failure: LinkFailure | None) -> None:
+    def _end(self, line: Line, failure: LinkFailure | None, now: float) -> None:
         self.close_line(line)
-        line.caller.ended(failure)
+        line.caller.ended(failure, now)
 
     # Time. A timer is moved only to be earlier: being woken in vain now and then is cheaper.
 
@@ -208,7 +214,7 @@ class Links:
             try:
                 self._handle_timer(line, now)
             except _FAILURES as failure:
-                self._end(line, failure)
+                self._end(line, failure, now)
 
     def _handle_timer(self, line: Line, now: float) -> None:
         if now >= line.deadline:

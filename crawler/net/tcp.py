@@ -18,7 +18,14 @@ _RECEIVE_BYTES: Final = 32 * 1024
 _NON_BLOCKING: Final = getattr(socket, "SOCK_NONBLOCK", 0)
 """Where sockets can be made so, it spares a system call."""
 _IN_PROGRESS: Final = {errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAIN}
-_OUR_LIMITS: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+_OUR_LIMITS: Final = {
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOBUFS,
+    errno.ENOMEM,
+    errno.ENOSPC,
+    errno.EADDRNOTAVAIL,
+}
 _REASONS: Final = {
     errno.ECONNREFUSED: "refused",
     errno.ECONNRESET: "reset",
@@ -73,6 +80,8 @@ class Link:
         unsent: bytes that the kernel had no room for.
     """
 
+    __slots__ = ("_socket", "unsent")
+
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self.unsent = b""
@@ -98,7 +107,7 @@ class Link:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            raise _link_error(error) from None
+            raise link_error(error) from None
         self.unsent = data[sent:]
 
     def check_open(self) -> None:
@@ -109,7 +118,7 @@ class Link:
         """
         code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            raise _link_error(OSError(code, "connect"))
+            raise link_error(OSError(code, "connect"))
 
     async def wait_writable(self) -> None:
         """Wait until more can be sent."""
@@ -130,7 +139,7 @@ class Link:
         except BlockingIOError:
             return None
         except OSError as error:
-            raise _link_error(error) from None
+            raise link_error(error) from None
         if not data:
             raise LinkError("closed")
         return data
@@ -209,7 +218,7 @@ def start_dialling(address: bytes) -> socket.socket:
     try:
         sock = socket.socket(kind, socket.SOCK_STREAM | _NON_BLOCKING)
     except OSError as error:
-        raise _link_error(error) from None
+        raise link_error(error) from None
     if not _NON_BLOCKING:
         sock.setblocking(False)
     try:
@@ -218,11 +227,12 @@ def start_dialling(address: bytes) -> socket.socket:
         code = error.errno or errno.EINVAL
     if code and code not in _IN_PROGRESS:
         sock.close()
-        raise _link_error(OSError(code, "connect"))
+        raise link_error(OSError(code, "connect"))
     return sock
 
 
-def _link_error(error: OSError) -> LinkError:
+def link_error(error: OSError) -> LinkError:
+    """Return what an error of the system means to whoever wanted a link."""
     code = error.errno or 0
     reason = _REASONS.get(code) or "os_" + errno.errorcode.get(code, "unknown").lower()
     return LinkError(reason, blame=code not in _OUR_LIMITS)

@@ -31,7 +31,7 @@ from crawler.wire.files import Files
 from crawler.wire.names import MAX_NAME_BYTES, Text, are_plain, decode_names, is_utf8
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["Metainfo", "MetainfoError", "MetainfoLimits", "parse"]
 
@@ -155,9 +155,9 @@ def parse(info: bytes, limits: MetainfoLimits = _DEFAULT_LIMITS, *, sha1: bytes 
     if not listed.count:
         raise MetainfoError("no_files")
     name = raw.name
-    names = dict.fromkeys(chain((name,), *[path for path, _ in listed.files]))
+    names = [name, *chain.from_iterable([path for path, _ in listed.files])]
     faults = {*raw.faults, *listed.faults, *_find_faults(raw, listed, piece_length, names)}
-    texts = None if are_plain(names) else decode_names(names)
+    texts = None if are_plain(names) else decode_names(dict.fromkeys(names))
     return Metainfo(
         name=Text(name.decode()) if texts is None else texts[name],
         piece_length=piece_length,
@@ -216,8 +216,8 @@ def _listed_files(raw: _Raw, limits: MetainfoLimits) -> FileList:
     return v1 if v1.count or raw.tree is None else raw.tree
 
 
-def _find_faults(raw: _Raw, listed: FileList, piece_length: int, names: Collection[bytes]) -> Iterator[str]:
-    if b"" in names and not raw.name:
+def _find_faults(raw: _Raw, listed: FileList, piece_length: int, names: Sequence[bytes]) -> Iterator[str]:
+    if not names[0]:
         yield "no_name"
     if max(map(len, names)) > MAX_NAME_BYTES:
         yield "long_name"
@@ -240,6 +240,6 @@ def _agree(files: FileList, tree: FileList) -> bool:
     return files.files == tree.files and (files.count, files.size) == (tree.count, tree.size)
 
 
-def _any_unsafe(names: Collection[bytes]) -> bool:
+def _any_unsafe(names: Sequence[bytes]) -> bool:
     joined = b"\n".join(names)
     return b"." in names or b".." in names or b"/" in joined or b"\\" in joined or b"\0" in joined

@@ -55,7 +55,7 @@ class Desk:
         deadline = trio.current_time() + seconds
         return self.calls.begin(Wish(address, HASH, pex, deadline, partial(self.note, address)))
 
-    def note(self, address: bytes, outcome: Outcome) -> None:
+    def note(self, address: bytes, outcome: Outcome, _now: float) -> None:
         """Note what came of a call, which must be news."""
         assert address not in self.outcomes
         self.outcomes[address] = outcome
@@ -251,7 +251,7 @@ class Echo:
     def connected(self, _now: float) -> Echo:
         return self
 
-    def ended(self, failure: LinkFailure | None) -> None:
+    def ended(self, failure: LinkFailure | None, _now: float) -> None:
         self.ends.append(failure)
         self.on_end()
 

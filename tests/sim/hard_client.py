@@ -30,9 +30,9 @@ class TimedCalls(LinkCalls):
         times = self.times.setdefault(wish.infohash, [trio.current_time(), 0.0])
         on_end = wish.on_end
 
-        def ended(outcome: VerifiedMetadata | FetchError) -> None:
-            times[1] = trio.current_time()
-            on_end(outcome)
+        def ended(outcome: VerifiedMetadata | FetchError, now: float) -> None:
+            times[1] = now
+            on_end(outcome, now)
 
         wish.on_end = ended
         hang_up = super().begin(wish)
