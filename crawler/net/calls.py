@@ -1,8 +1,7 @@
 """Fetches from peers that are begun here and end in a callback: how a crawl makes thousands of them.
 
-:class:`LinkCalls` has them all on `net/links`, which is what makes them cheap. :class:`TaskCalls` does the
-same with a task for each and any coroutine that fetches, such as `PeerClient.fetch_metadata`: for peers in
-virtual time, which no kernel can tell anything of.
+They are all on `net/links`, which is what makes them cheap. `PeerClient.fetch_metadata` does one of them as a
+coroutine, for whoever has only a few.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from crawler.net.readiness import open_readiness
 from crawler.net.tcp import LinkError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from crawler.net.links import LinkFailure
     from crawler.net.peers import PeerClient
@@ -130,50 +129,3 @@ class _Call:
             self.fetch.close()
             self.fetch = None
             self.client.counters.open -= 1
-
-
-class TaskCalls:
-    """A task for each call.
-
-    Args:
-        fetch: like `PeerClient.fetch_metadata`.
-    """
-
-    def __init__(self, fetch: Callable[..., Awaitable[VerifiedMetadata]]) -> None:
-        self._fetch = fetch
-        self._nursery: trio.Nursery | None = None
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
-        """Make the calls until cancelled."""
-        async with trio.open_nursery() as self._nursery:
-            task_status.started()
-            await trio.sleep_forever()
-        raise AssertionError("the sleep above ends by cancellation only")
-
-    def begin(self, wish: Wish) -> Callable[[], None]:
-        """Begin the task of a call; return what cancels it."""
-        assert self._nursery is not None, "begin() follows run()"  # noqa: S101 - our own fault
-        scope = trio.CancelScope(deadline=wish.deadline)
-        self._nursery.start_soon(self._call, wish, scope)
-
-        def hang_up() -> None:
-            wish.on_end = _ignore
-            scope.cancel()
-
-        return hang_up
-
-    async def _call(self, wish: Wish, scope: trio.CancelScope) -> None:
-        outcome: VerifiedMetadata | FetchError | None = None
-        with scope:
-            try:
-                outcome = await self._fetch(wish.address, wish.infohash, pex=wish.pex)
-            except FetchError as error:
-                outcome = error
-        if outcome is None and trio.current_time() >= wish.deadline:
-            outcome = FetchError(_DEADLINE)
-        if outcome is not None:
-            wish.on_end(outcome, trio.current_time())
-
-
-def _ignore(_outcome: VerifiedMetadata | FetchError, _now: float) -> None:
-    """Do nothing."""

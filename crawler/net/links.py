@@ -155,23 +155,22 @@ class Links:
         self._handle_timers(now)
 
     def _go_on(self, line: Line, now: float) -> None:
+        machine = line.machine
         try:
-            machine = line.machine
             if machine is None:
                 line.check_open()
                 machine = line.machine = line.caller.connected(now)
             elif line.unsent:
                 line.send_some(line.unsent)
-            else:
-                received = line.receive_some()
-                if received is not None:
-                    machine.receive_data(received, now)
-                    if machine.finished:
-                        self._end(line, None, now)
-                        return
-            self._say(line, machine, now)
+            elif (received := line.receive_some()) is not None:
+                machine.receive_data(received, now)
+            if not machine.finished:
+                self._say(line, machine, now)
+                return
         except _FAILURES as failure:
             self._end(line, failure, now)
+        else:
+            self._end(line, None, now)
 
     def _say(self, line: Line, machine: Machine, now: float) -> None:
         """Send what there is to say; while the other side does not read, nothing is read from it either."""

@@ -14,13 +14,13 @@ from crawler.crawl.failures import FailuresConfig
 from crawler.crawl.fetch import Fetcher, FetchSections
 from crawler.crawl.fetch_job import FetchConfig, Origin
 from crawler.crawl.outlet import Outlet, OutletConfig
-from crawler.net.calls import TaskCalls
 from crawler.net.peers import FetchError
 from crawler.records import Record
 from crawler.swarm.metadata import VerifiedMetadata
 from crawler.swarm.serving import MetadataCache
 from crawler.wire import bencode, extensions
 from crawler.wire.compact import pack_address
+from tests.net.task_calls import TaskCalls
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -18,11 +18,11 @@ from crawler.crawl.fetch import Fetcher, FetchSections
 from crawler.crawl.fetch_job import FetchConfig, Origin
 from crawler.crawl.outlet import Outlet, OutletConfig
 from crawler.daemon.building import let_the_loop_go_first
-from crawler.net.calls import TaskCalls
 from crawler.records import Record
 from crawler.swarm.metadata import VerifiedMetadata
 from crawler.wire import bencode
 from crawler.wire.compact import pack_address
+from tests.net.task_calls import TaskCalls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from crawler.daemon import fetching
 from crawler.net import peers
-from crawler.net.calls import TaskCalls
+from tests.net.task_calls import TaskCalls
 from tests.sim.crawl_scene import Scene, SceneNetwork
 from tests.sim.memory_peers import MemoryPeers
 from tests.sim.poisoned_world import MANNERS, PoisonedWorld
