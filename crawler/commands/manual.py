@@ -135,7 +135,8 @@ Exit codes:
   0    every record that was wanted is in every sink, acknowledged
   1    not all of them are, or a file could not be read to its end
   2    bad input; one line on stderr names it and what is allowed
-  130  stopped by Ctrl-C; what was read until then is written
+  130  stopped by Ctrl-C; what was read until then is written, unless the sink
+       still takes nothing after a moment (run.drain_timeout)
 """,
         "FILE... --into SINK [OPTIONS]",
     ),

@@ -101,7 +101,7 @@ def replay(*file: FilesArgument, flags: ReplayFlags) -> int:
         return refuse(error)
     reader = _Reader(inputs, wanted, config.reading, screen, dedupe=flags.dedupe)
     with contextlib.closing(outputs), contextlib.closing(reader):
-        return trio.run(_Run(reader, outputs, screen).run)
+        return trio.run(_Run(reader, outputs, screen, config.run.drain_timeout).run)
 
 
 @attrs.frozen
@@ -283,10 +283,11 @@ def _open_wherever(name: str) -> Any:
 class _Run:
     """From the files to the sink, and how it ended."""
 
-    def __init__(self, reader: _Reader, outputs: Outputs, screen: Screen) -> None:
+    def __init__(self, reader: _Reader, outputs: Outputs, screen: Screen, patience: float) -> None:
         self._reader = reader
         self._outputs = outputs
         self._screen = screen
+        self._patience = patience  # seconds, with a sink that is to finish
         self._sent = 0
         self._signal = 0
         self._reader_gone = False
@@ -329,12 +330,14 @@ class _Run:
     async def _watch_signals(
         self, signals: AsyncIterator[int], reading: trio.CancelScope, everything: trio.CancelScope
     ) -> None:
-        """Stop reading at the first signal, and waiting for the sink at the second."""
+        """Stop reading at the first signal; wait no longer for the sink at the second, or when it dawdles."""
         async for number in signals:
-            if self._signal:
-                everything.cancel()
             self._signal = number
             reading.cancel()
+            break
+        with trio.move_on_after(self._patience):
+            await anext(signals)
+        everything.cancel()
 
     def _finish(self) -> int:
         """Tell what came of it and return the exit code."""

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +17,6 @@ from crawler.commands.progress import progress_text
 from tests.commands.command_line import Done, interrupt, start
 from tests.interop.daemon_process import REPOSITORY
 from tests.sinks.lines import files_of, found
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LINES = found(0, 2000).lines().splitlines(keepends=True)
 
@@ -141,6 +138,21 @@ def test_ctrl_c_writes_what_was_read(tmp_path: Path) -> None:
     assert done.code == 130
     assert out.read_bytes() == b"".join(LINES[:100])
     assert re.search(r"(?m)^written +100 of 100", done.err)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_one_ctrl_c_ends_it_when_the_sink_takes_nothing(tmp_path: Path, parts: list[str]) -> None:
+    """A full disk is waited for, but not for long after Ctrl-C; what is missing is told."""
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[run]\ndrain_timeout = 0.2\n", encoding="utf-8")
+    process = start("replay", *parts, "--into", "/dev/full", "--config", str(settings))
+    assert process.stderr is not None
+    said = process.stderr.readline()
+    assert "sink.write_failed" in said
+    done = interrupt(process, lambda: True)
+    assert done.code == 130
+    assert re.search(r"(?m)^written +0 of \d", done.err)
+    assert re.search(r"(?m)^trouble +No space left on device$", done.err)
 
 
 @pytest.mark.parametrize(
