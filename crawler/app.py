@@ -84,14 +84,14 @@ async def run(
             return socket
 
         assembled = building.assemble(config, sender, open_and_keep, _say(logger), opened)
-        door = serving.build(assembled, _say(logger), opened)
+        server = serving.build(assembled, _say(logger), opened)
         async with trio.open_nursery() as nursery:
             await nursery.start(
                 signalling.watch_signals,
                 signalling.actions(assembled, reload, partial(_counters, assembled), logger),
                 name="signals",
             )
-            await _run(assembled, nursery, receiver, logger, door)
+            await _run(assembled, nursery, receiver, logger, server)
             nursery.cancel_scope.cancel()
     lost = assembled.shared.outlet.lines_held
     if lost:
@@ -105,7 +105,7 @@ async def _run(
     nursery: trio.Nursery,
     receiver: trio.MemoryReceiveChannel[list[Record]],
     logger: Any,
-    door: HttpServer | None,
+    server: HttpServer | None,
 ) -> None:
     lifetime = run.lifetime
     await nursery.start(lifetime.watch_signals, nursery.cancel_scope.cancel, name="end")
@@ -118,8 +118,8 @@ async def _run(
             address=address,
             node_id=station.node.id.hex(),
         )
-    if door is not None:
-        await serving.serve(door, nursery, _say(logger))
+    if server is not None:
+        await serving.serve(server, nursery, _say(logger))
     nursery.start_soon(_ask, run, name="asking")
     nursery.start_soon(lifetime.watch_clock, name="clock")
     nursery.start_soon(_report, run, logger, name="status")
@@ -127,7 +127,7 @@ async def _run(
     if run.state is not None:
         nursery.start_soon(_keep_state, run, run.state, logger, name="state")
         nursery.start_soon(_note_settled, run, logger, name="ledger")
-        nursery.start_soon(_beat, run.state, serving.address_of(door), name="heartbeat")
+        nursery.start_soon(_beat, run.state, serving.address_of(server), name="heartbeat")
     await lifetime.over.wait()
     logger.info("crawler.stopping", reason=lifetime.reason)
     await _drain(run, logger)
@@ -143,8 +143,8 @@ async def _ask(run: Run) -> None:
                 nursery.start_soon(run.lookups.run, name="lookups")
             if run.fetching is not None:
                 nursery.start_soon(run.fetching.fetcher.run, name="fetches")
-                for door in run.fetching.doors:
-                    nursery.start_soon(door.run, name="door")
+                for listener in run.fetching.listeners:
+                    nursery.start_soon(listener.run, name="listener")
             if run.trackers is not None:
                 nursery.start_soon(run.trackers.run, name="trackers")
 

@@ -1,8 +1,8 @@
 """The configuration: every section in one frozen object, loaded from defaults, file, environment and flags.
 
-A section is defined beside the code that obeys it; here it gets its name and its place in the file, one line
-each. What must hold between settings, or needs more than a bound, is checked here too. Only `app` and `cli`
-know this module; everybody else is handed a section.
+A section is defined beside the code that obeys it; here it gets its name and its place in the file, a line
+each. What must hold between settings, or needs more than a bound, is checked here too. Only what puts a
+daemon together and the commands know this module; everybody else is handed a section.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two queues of the frontier: one that goes around the key space, one that goes around the clock.
+"""Two queues for many contacts: one that goes around the key space, one that goes around the clock.
 
 Pure and cheap: both are touched for every query of the crawl.
 """

@@ -96,8 +96,8 @@ class Sampler:
         ``on_answer`` is told the id and the compact address of every node that answers, and when; ``on_new``
         is told of infohashes that nobody named before.
         """
-        self.on_answer: Callable[[bytes, bytes, float], None] = _tell_nobody
-        self.on_new: Callable[[Sequence[bytes]], None] = _tell_no_one
+        self.on_answer: Callable[[bytes, bytes, float], None] = _ignore_answer
+        self.on_new: Callable[[Sequence[bytes]], None] = _ignore_infohashes
         self.counters = SampleCounters()
         self.frontier = frontier
         self._config = config
@@ -233,11 +233,11 @@ class Sampler:
         return random_id_near(node_id, int(self._rng.random() * depth), self._rng)
 
 
-def _tell_nobody(_node_id: bytes, _address: bytes, _now: float) -> None:
+def _ignore_answer(_node_id: bytes, _address: bytes, _now: float) -> None:
     """Stand in until somebody listens."""
 
 
-def _tell_no_one(_infohashes: Sequence[bytes]) -> None:
+def _ignore_infohashes(_infohashes: Sequence[bytes]) -> None:
     """Stand in until somebody listens."""
 
 

@@ -54,7 +54,7 @@ class PeersCounters:
 
 
 class PeersDesk:
-    """Takes the reports of a run; of the peers of one, so many are kept.
+    """Takes the reports of a run, and keeps at most ``max_peers`` peers of each.
 
     Attributes:
         on_peers: is told of every infohash, its peers, their origin and the time: the fetch, if there is one.

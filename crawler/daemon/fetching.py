@@ -1,6 +1,6 @@
-"""The TCP side of a run: the fetch that dials peers, and the doors for peers that dial us.
+"""The TCP side of a run: the fetch that dials peers, and the listeners for peers that dial us.
 
-Beside `station`, which is the UDP side: there is one fetch for a run and one door for each socket.
+Beside `station`, which is the UDP side: there is one fetch for a run and one listener for each socket.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ class Fetching:
     fetcher: Fetcher
     client: PeerClient
     cache: MetadataCache | None
-    doors: list[PeerListener]
+    listeners: list[PeerListener]
 
 
 def build(shared: Shared, stations: Sequence[Station]) -> Fetching | None:
     """Build the fetch and join it to the stages that find peers; None when it is not wanted.
 
     Raises:
-        ConfigError: a door cannot be opened.
+        ConfigError: a listener cannot be opened.
     """
     config = shared.config
     if not config.fetch.enabled:
         return None
     peer_id = random_peer_id(shared.secure_rng)
     cache = MetadataCache(config.serve.max_bytes) if config.serve.enabled else None
-    doors = [] if cache is None else _open_doors(config, stations, peer_id, cache)
+    listeners = [] if cache is None else _open_listeners(config, stations, peer_id, cache)
     client = PeerClient(
         partial(random_peer_id, shared.secure_rng),
         budget=MemoryBudget(config.memory),
@@ -80,7 +80,7 @@ def build(shared: Shared, stations: Sequence[Station]) -> Fetching | None:
     fetcher.on_verified = shared.credit.fetched
     fetcher.paused = lambda: all(station.pace.uplink_lost for station in stations)
     shared.desk.on_peers = fetcher.offer
-    return Fetching(fetcher, client, cache, doors)
+    return Fetching(fetcher, client, cache, listeners)
 
 
 def _admit(stations: Sequence[Station]) -> Callable[[bytes], bool]:
@@ -94,15 +94,15 @@ def _admit(stations: Sequence[Station]) -> Callable[[bytes], bool]:
     return admit
 
 
-def _open_doors(
+def _open_listeners(
     config: Config, stations: Sequence[Station], peer_id: bytes, cache: MetadataCache
 ) -> list[PeerListener]:
     """Listen for peers at the TCP port of each socket's UDP port."""
-    doors: list[PeerListener] = []
+    listeners: list[PeerListener] = []
     for station in stations:
         listen = format_address(pack_address(station.endpoint.socket.local))
         try:
-            door = PeerListener(
+            listener = PeerListener(
                 listen,
                 peer_id,
                 cache,
@@ -112,5 +112,5 @@ def _open_doors(
             )
         except OSError as error:
             raise ConfigError(f"cannot listen on {listen} for peers (TCP): {error.strerror}") from error
-        doors.append(door)
-    return doors
+        listeners.append(listener)
+    return listeners

@@ -1,4 +1,4 @@
-"""One listening socket and all that works on it: the node, its endpoint and the stages of the crawl.
+"""One UDP socket and all that works on it: the node, its endpoint and the stages of the crawl.
 
 A run has one of these per socket; what they share is made by `building`.
 """

@@ -1,6 +1,6 @@
-"""The HTTP side of a run: what it tells, joined to the door at which it is told.
+"""The HTTP side of a run: what it tells, joined to the server that tells it.
 
-`pages` says what is answered, `net/http` is the door; nothing but this page knows both and the run.
+`pages` says what is answered, `net/http` is the server; nothing but this page knows both and the run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def build(run: Run, on_event: Callable[..., None], opened: contextlib.ExitStack) -> HttpServer | None:
-    """Open the door, bound and not yet answering; None when it is not wanted.
+    """Make the server, bound and not yet answering; None when it is not wanted.
 
     Raises:
         ConfigError: the address cannot be had, or packages are missing.
@@ -65,7 +65,7 @@ async def serve(server: HttpServer, nursery: trio.Nursery, on_event: Callable[..
 
 
 def address_of(server: HttpServer | None) -> str:
-    """Return ``ADDR:PORT`` of the door; "" when there is none."""
+    """Return ``ADDR:PORT`` of the server; "" when there is none."""
     return "" if server is None else format_address(pack_address(server.local))
 
 

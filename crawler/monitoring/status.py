@@ -147,13 +147,13 @@ def _fetch(fetching: Fetching) -> dict[str, Any]:
 
 
 def _serve(fetching: Fetching) -> dict[str, Any]:
-    counters = [door.counters for door in fetching.doors]
+    counters = [listener.counters for listener in fetching.listeners]
     cache = fetching.cache
     return {
         "cached": 0 if cache is None else len(cache),
         "cached_bytes": 0 if cache is None else cache.size,
         "cache_dropped": 0 if cache is None else cache.dropped,
-        "visitors": sum(door.visitors for door in fetching.doors),
+        "visitors": sum(listener.visitors for listener in fetching.listeners),
         "accepted": sum(c.accepted for c in counters),
         "pieces_served": sum(c.pieces_served for c in counters),
         "requests_rejected": sum(c.requests_rejected for c in counters),

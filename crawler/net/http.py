@@ -1,8 +1,8 @@
-"""The HTTP door: one bound address, as many connections as there are seats, an ASGI application behind it.
+"""The HTTP server: a door, as many connections as there are seats, an ASGI application behind them.
 
 What is answered is the application's business. Here is what every server needs, whoever may come: seats that
 silent visitors can't keep, patience with an end, and errors of a request that end that request. hypercorn
-speaks the protocol; it is an extra, so it is imported when a door is opened.
+speaks the protocol; it is an extra, so it is imported when a server is made.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The TCP door: peers dial us, hear who we are, and get the metadata that we are willing to give.
+"""Peers that dial us: they hear who we are, and get the metadata that we are willing to give.
 
-The house has a fixed number of seats. When all are taken, whoever sits there longest without having shaken
+There is a fixed number of seats. When all are taken, whoever sits there longest without having shaken
 hands must go, so that silent visitors cannot keep talking ones out; when all have, the newcomer is turned
 away. A visitor's fault ends that visit and moves a counter, never more.
 """

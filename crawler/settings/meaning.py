@@ -1,8 +1,8 @@
 """What a setting is: a field of a frozen attrs class that carries its unit, its meaning and what is allowed.
 
 Each part of the daemon defines its own section beside the code that obeys it, with :func:`setting`. `config`
-gathers the sections and reads files, environment and flags into them; nothing below it reads any of those.
-Imported by every package, so it imports nothing of ours.
+gathers the sections and has `sources` read files, environment and flags into them; nobody else reads any of
+those.
 """
 
 from __future__ import annotations

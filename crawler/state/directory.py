@@ -1,4 +1,4 @@
-"""What survives a restart: node ids, good nodes, the ledger. One file per address family and one for the ids.
+"""The files of the state: node ids, good nodes and ledgers by family, what waits for peers or for metadata.
 
 A file is written aside, synced and renamed, so that a crash leaves the old one whole. It carries a checksum;
 a file that does not match is set aside under `.damaged`, reported, and the run starts without it. Times are

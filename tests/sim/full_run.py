@@ -66,7 +66,7 @@ async def full_run(directory: Path) -> tuple[Run, HttpServer]:
     run.fetching.fetcher.jobs.counters.dropped["tested"] += 1
     run.fetching.client.counters.failures["tested"] += 1
     run.trackers.client.counters.failures["tested"] += 1
-    run.fetching.doors[0].counters.ended["tested"] += 1
+    run.fetching.listeners[0].counters.ended["tested"] += 1
     run.shared.budget.held_back["tested"] += 1
     door.counters.ended["tested"] += 1
     door.counters.answers[200] += 1
