@@ -26,6 +26,7 @@ WALLS: dict[str, frozenset[str]] = {
     "settings": frozenset(),
     "metrics": frozenset(),
     "log": frozenset({"settings"}),
+    "log/lines": frozenset(),
     "log/sampling": frozenset(),
     "log/writer": frozenset(),
     "wire": frozenset({"settings"}),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from crawler.log.lines import safe
 from crawler.log.setup import (
     FORMATS,
     LEVELS,
     LogConfig,
     Terminal,
     counts,
-    safe,
     set_level,
     started,
     terminal,

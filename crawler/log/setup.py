@@ -1,9 +1,8 @@
 """The log: structlog events as one line each on stderr, for people (console) or machines (JSON lines).
 
 A blocked or closed stderr must never block the crawl, so events go through a bounded queue to one thread (see
-`writer`). What strangers sent may stand in an event: text is escaped and cut here, in one place, whoever
-logged it. The live status line of a terminal goes through the same thread, so that it and the log never write
-over each other.
+`writer`). The live status line of a terminal goes through the same thread, so that it and the log never write
+over each other. What a line looks like is the business of `lines`.
 """
 
 from __future__ import annotations
@@ -12,16 +11,12 @@ import contextlib
 import os
 import sys
 import time
-import traceback
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
-import msgspec
 import structlog
 
+from crawler.log.lines import coloured_line, console_line, explained, in_order, json_line, printable
 from crawler.log.sampling import Sampler
 from crawler.log.writer import LineWriter
 from crawler.settings import setting
@@ -35,13 +30,7 @@ if TYPE_CHECKING:
 LEVELS = ("debug", "info", "warning", "error", "critical")
 FORMATS = ("console", "json")
 
-_LONGEST_TEXT = 200  # characters of any one value
-_LONGEST_TRACEBACK = 64 * 1024  # characters
-_MOST_ITEMS = 200  # of one list or mapping in an event
-_DEEPEST = 4  # mappings within mappings
 _USUAL_COLUMNS = 80
-_INT64 = range(-(1 << 63), 1 << 63)
-_COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
 
 
 @attrs.frozen
@@ -83,7 +72,7 @@ class Terminal:
         """Show ``text``, cut to the terminal's width, in place of the line before; ``""`` takes it away."""
         if self._writer is not None:
             width = self._columns() - 1
-            self._writer.show(_printable(text)[:width])
+            self._writer.show(printable(text)[:width])
 
 
 @attrs.frozen
@@ -125,7 +114,7 @@ def started(config: LogConfig, stream: TextIO | None = None) -> Iterator[None]:
     stream = sys.stderr if stream is None else stream
     watched = stream is not None and stream.isatty()
     coloured = watched and sys.platform != "win32" and not os.environ.get("NO_COLOR")
-    render = _json_line if config.format == "json" else _coloured_line if coloured else _console_line
+    render = json_line if config.format == "json" else coloured_line if coloured else console_line
     writer = LineWriter(_sink(stream), config.queue_size, lambda count: _dropped(render, count))
     sampler = Sampler(config.max_per_second, time.monotonic)
     structlog.configure(
@@ -165,123 +154,14 @@ class _Output:
 def _finish(render: Callable[[EventDict], str]) -> list[Processor]:
     """Return the processors that make an event dict safe and then one line."""
     return [
-        lambda _logger, _method, event: _explained(event),
-        lambda _logger, _method, event: _in_order(event),
+        lambda _logger, _method, event: explained(event),
+        lambda _logger, _method, event: in_order(event),
         lambda _logger, _method, event: render(event),
     ]
 
 
 def _dropped(render: Callable[[EventDict], str], count: int) -> bytes:
-    return render(_in_order({"event": "log.dropped", "level": "warning", "lines": count})).encode() + b"\n"
-
-
-def _explained(event: EventDict) -> EventDict:
-    """Put the traceback of ``exc_info`` into ``exception``, with every exception of a group."""
-    error = event.pop("exc_info", None)
-    if error is True:
-        error = sys.exc_info()[1]
-    if isinstance(error, tuple):
-        error = error[1]
-    if isinstance(error, BaseException):
-        lines = traceback.TracebackException.from_exception(error, max_group_width=1000, max_group_depth=100)
-        text = "".join(lines.format()).rstrip("\n")
-        event["exception"] = text
-    return event
-
-
-def _in_order(event: EventDict) -> EventDict:
-    """Return the event with its time first, every value safe to print."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    ordered: EventDict = {
-        "ts": now,
-        "level": event.pop("level", "info"),
-        "event": safe(event.pop("event", "")),
-    }
-    text = event.pop("exception", None)
-    for key, value in event.items():
-        name = _short(str(key))
-        # A field does not pass for what the log itself says.
-        ordered[f"{name}_" if name in ordered else name] = safe(value)
-    if isinstance(text, str):
-        ordered["exception"] = "\n".join(map(_printable, text[:_LONGEST_TRACEBACK].split("\n")))
-    return ordered
-
-
-def safe(value: Any, depth: int = 0) -> Any:
-    """Return ``value`` with nothing in it that could break a line, move a cursor or fill a disk.
-
-    Control, bidi and other unprintable characters become escapes, texts are cut at 200 characters, containers
-    at 200 items; what JSON does not know becomes its text.
-    """
-    match value:
-        case None | bool() | float():
-            return value
-        case int():
-            return value if value in _INT64 else _short(hex(value))
-        case str():
-            return _short(value)
-        case bytes() | bytearray():
-            return _short(repr(bytes(value[:_LONGEST_TEXT]))[2:-1])
-        case _:
-            return _safe_whole(value, depth)
-
-
-def _safe_whole(value: Any, depth: int) -> Any:
-    """Return the safe form of what has parts, or of what only has a text."""
-    if depth >= _DEEPEST:
-        return _short(str(value))
-    if attrs.has(type(value)):
-        value = attrs.asdict(value, recurse=False)
-    if isinstance(value, Mapping):
-        return {_short(str(k)): safe(v, depth + 1) for k, v in islice(value.items(), _MOST_ITEMS)}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [safe(item, depth + 1) for item in islice(value, _MOST_ITEMS)]
-    return _short(str(value))
-
-
-def _short(text: str) -> str:
-    shown = _printable(text[: _LONGEST_TEXT + 1])
-    return shown if len(shown) <= _LONGEST_TEXT else shown[: _LONGEST_TEXT - 1] + "…"
-
-
-def _printable(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def _json_line(event: EventDict) -> str:
-    return msgspec.json.encode(event).decode("utf-8")
-
-
-def _console_line(event: EventDict) -> str:
-    """Return ``time level event key=value …``, a traceback last, its line ends escaped."""
-    return _console(event, lambda text, _style: text)
-
-
-def _coloured_line(event: EventDict) -> str:
-    return _console(event, lambda text, style: f"\x1b[{style}m{text}\x1b[0m")
-
-
-def _console(event: EventDict, paint: Callable[[str, str], str]) -> str:
-    rest = {key: value for key, value in event.items() if key not in {"ts", "level", "event"}}
-    level = event["level"]
-    words = [
-        paint(event["ts"], "2"),
-        paint(f"{level:8}", _COLOURS.get(level, "0")),
-        paint(str(event["event"]), "1"),
-    ]
-    # One line, whatever is in it: what reads lines need know no more, and no text passes for an event.
-    return " ".join([*words, *(f"{paint(key, '36')}={_word(value)}" for key, value in rest.items())])
-
-
-def _word(value: Any) -> str:
-    """Return a value bare when that can't be misread, else as JSON."""
-    if isinstance(value, float):
-        return repr(round(value, 6))
-    if isinstance(value, str) and value and not any(c in value for c in ' "={}[]\n'):
-        return value
-    return msgspec.json.encode(value).decode("utf-8")
+    return render(in_order({"event": "log.dropped", "level": "warning", "lines": count})).encode() + b"\n"
 
 
 def _columns(stream: TextIO | None) -> int:
