@@ -106,7 +106,7 @@ async def test_damaged_state_is_set_aside(tmp_path: Path, autojump_clock: trio.t
     """Whatever a state file holds, the daemon starts, says what it sets aside, and crawls."""
     directory = tmp_path / "state"
     with Scene.of(tmp_path, 8, nodes=200, infohashes=500) as scene:
-        await scene.crawl(10, **FAST, state={"directory": str(directory)})
+        await scene.crawl(5, **FAST, state={"directory": str(directory)})
         names = {"ids", "nodes.ipv4", "ledger.ipv4"}
         for name in names:
             data = bytearray((directory / name).read_bytes())
