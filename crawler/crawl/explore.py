@@ -100,7 +100,8 @@ class Explorer:
         new = 0
         if type(outcome) is Answered:
             family = self._endpoint.node.family
-            new = self._sampler.learn(split_nodes(outcome.response.body.get(family.nodes_key), family))
+            nodes = split_nodes(outcome.response.body.get(family.nodes_key), family)
+            new = self._sampler.learn(nodes, namer=outcome.transaction.compact, now=now)
             self.found += new
             self.met(outcome.response.id, outcome.transaction.compact, now)
         self._worth += _LEARNING * (min(new, 1) - self._worth)

@@ -97,7 +97,8 @@ class Searcher:
         peers = self.locator.fit_peers(body.get(b"values"))
         if peers:
             report.take_peers(peers, answer.transaction.compact)
-        self.sampler.learn(split_nodes(body.get(self.family.nodes_key), self.family))
+        nodes = split_nodes(body.get(self.family.nodes_key), self.family)
+        self.sampler.learn(nodes, namer=answer.transaction.compact, now=trio.current_time())
 
 
 class PeerLookups:

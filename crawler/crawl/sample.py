@@ -19,7 +19,7 @@ from crawler.crawl.frontier import Contact, Standing
 from crawler.dht.events import Answered, Refused
 from crawler.records import InfohashesFound
 from crawler.settings import setting
-from crawler.wire.compact import split_node_addresses, split_samples, unpack_address
+from crawler.wire.compact import prefix_of, split_node_addresses, split_samples, unpack_address
 from crawler.wire.ids import ID_BYTES, random_id_near
 
 if TYPE_CHECKING:
@@ -161,10 +161,23 @@ class Sampler:
         """A node answered some other question of ours: it may be asked for samples too."""
         self.learn([(answer.response.id, answer.transaction.compact)], vouched=True)
 
-    def learn(self, nodes: list[tuple[bytes, bytes]], *, vouched: bool = False) -> int:
-        """Take rumours of nodes that may be contacted into the frontier; returns how many are new."""
+    def learn(
+        self,
+        nodes: list[tuple[bytes, bytes]],
+        *,
+        namer: bytes = b"",
+        now: float = 0.0,
+        vouched: bool = False,
+    ) -> int:
+        """Take rumours of nodes that may be contacted into the frontier; returns how many are new.
+
+        ``namer``, a compact address, is who named them, and is held to what its network may name; nobody in
+        particular when it is empty.
+        """
         ids = {address: node_id for node_id, address in nodes[:_MAX_NODES]}
-        unknown = dict.fromkeys(self.frontier.heard(list(ids), vouched=vouched))
+        unknown = list(dict.fromkeys(self.frontier.heard(list(ids), vouched=vouched)))
+        if namer and unknown:
+            unknown = unknown[: self._rumours.takes(prefix_of(namer), len(unknown), now)]
         return sum(self._add(ids[address], address, vouched=vouched) for address in unknown)
 
     def _add(self, node_id: bytes, address: bytes, *, vouched: bool) -> bool:
@@ -173,10 +186,13 @@ class Sampler:
             return False
         return self.frontier.add(node_id, address, vouched=vouched) is not None
 
-    def _learn_blob(self, blob: bytes, *, vouched: bool) -> None:
+    def _learn_blob(self, blob: bytes, namer: bytes, now: float, *, vouched: bool) -> None:
         """As :meth:`learn` from an answer's `nodes`; the ids of nodes that we know are not even read."""
         addresses = split_node_addresses(blob[: _MAX_NODES * self._family.node_bytes], self._family)
-        for address in dict.fromkeys(self.frontier.heard(addresses, vouched=vouched)):
+        unknown = list(dict.fromkeys(self.frontier.heard(addresses, vouched=vouched)))
+        if not unknown:
+            return
+        for address in unknown[: self._rumours.takes(prefix_of(namer), len(unknown), now)]:
             at = addresses.index(address) * self._family.node_bytes
             self._add(blob[at : at + ID_BYTES], address, vouched=vouched)
 
@@ -199,7 +215,7 @@ class Sampler:
             self.frontier.gave(contact, len(new), num, interval, now)
         nodes = body.get(self._family.nodes_key)
         if isinstance(nodes, bytes):
-            self._learn_blob(nodes, vouched=bool(new))
+            self._learn_blob(nodes, contact.address, now, vouched=bool(new))
 
     def _take_samples(self, contact: Contact, samples: tuple[bytes, ...], now: float) -> list[bytes]:
         counters, credit = self.counters, self._credit

@@ -39,6 +39,7 @@ def gather(run: Run, http: HttpServer | None, now: float) -> dict[str, Any]:
             family.name.lower(): {
                 "ledger": _plain(parts.frontier.statistics()),
                 "rumours_refused": parts.rumours.refused,
+                "names_refused": parts.rumours.names_refused,
             }
             for family, parts in run.families.items()
         },

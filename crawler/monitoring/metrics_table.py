@@ -71,6 +71,7 @@ SAME: dict[str, str] = {
     "families.*.ledger.dropped.*": "dropped",
     "families.*.ledger.evicted_silent": "dropped",
     "families.*.rumours_refused": "dropped",
+    "families.*.names_refused": "dropped",
     "peers.over_limit": "dropped",
     "lookups_dropped": "dropped",
     "lookups.filters_refused": "dropped",
@@ -109,7 +110,7 @@ _REASONS = """
 | `peers_refused`, `peers_over_limit` | peers at addresses that nobody has, or beyond `locate.max_peers` |
 | `scrape_filters_refused` | counts of seeds or leechers (BEP 33) that no swarm can have |
 | `sightings_forgotten` | infohashes that one node asked about and no second |
-| `rumours_refused` | first contacts beyond `[rumours]` |
+| `rumours_refused`, `names_refused` | first contacts, and nodes that one network named, beyond `[rumours]` |
 | `ledger_full`, `ledger_evicted_silent` | nodes that found no place, or gave it up |
 | `sink_overflow` | lines for one output of several that lagged |
 | others | datagrams not sent or not received, by the system's error |

@@ -214,6 +214,7 @@ def _drops(run: Run, sink_overflow: int) -> dict[str, int]:
     drops["peers_over_limit"] += run.shared.desk.counters.over_limit
     rumours = {id(s.parts.rumours): s.parts.rumours for s in stations}.values()
     drops["rumours_refused"] = sum(r.refused for r in rumours)
+    drops["names_refused"] = sum(r.names_refused for r in rumours)
     frontiers = [frontier.statistics() for frontier in _frontiers(run)]
     drops["sightings_forgotten"] = run.shared.sightings.forgotten
     drops["ledger_full"] = sum(f.dropped_full for f in frontiers)

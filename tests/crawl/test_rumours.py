@@ -72,9 +72,21 @@ def test_no_two_windows_allow_more_than_twice(contacts: list[tuple[bytes, float]
     assert ours.refused + len(allowed) == sum(asked.values())
 
 
+def test_a_network_names_so_many_in_a_window() -> None:
+    """Of what one network names, only so many new nodes are taken, then none until the window is over."""
+    ours = RumourGuard(RumoursConfig(named_per_prefix=50, window=600.0))
+    liar, honest = bytes((45, 1, 2)), bytes((45, 1, 3))
+    assert [ours.takes(liar, 32, 0.0), ours.takes(liar, 32, 1.0), ours.takes(liar, 32, 2.0)] == [32, 18, 0]
+    assert ours.names_refused == 46
+    assert ours.takes(honest, 8, 3.0) == 8
+    assert ours.takes(liar, 32, 600.1) == 32
+
+
 def test_memory_is_what_it_says() -> None:
-    """The table never grows: one byte for each of four million counters."""
+    """The tables never grow: one byte for each of four million counters, two for each of a million."""
     ours = guard()
     for number in range(1000):
         ours.allows(number.to_bytes(4, "big"), float(number))
+        ours.takes(number.to_bytes(3, "big"), 8, float(number))
     assert len(ours._counts) == rumours._COUNTERS == 1 << 22
+    assert (len(ours._named), ours._named.itemsize) == (rumours._NAMERS, 2)
