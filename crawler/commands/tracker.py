@@ -81,7 +81,7 @@ class TrackerFlags:
         _KEPT.max_swarms
     )
     max_peers: Annotated[
-        int, flag(_BOUNDS, "PEERS", f"hold at most so many; about 140 bytes each ({_KEPT.max_peers})")
+        int, flag(_BOUNDS, "PEERS", f"hold at most so many; about 160 bytes each ({_KEPT.max_peers})")
     ] = _KEPT.max_peers
     log_level: Annotated[str, flag(_LOG, "LEVEL", "debug, info, warning, error or critical (info)")] = "info"
     log_format: Annotated[str, flag(_LOG, "FORMAT", "console for people, json for machines (console)")] = (

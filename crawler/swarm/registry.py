@@ -15,6 +15,7 @@ from crawler.swarm.population import LIFETIME_SLOTS, Population
 from crawler.wire.tracker import Event, ScrapeCounts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from random import Random
 
     from crawler.wire.compact import Family
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _COMPLETED, _STOPPED = Event.COMPLETED, Event.STOPPED
 _PORT_BYTES: Final = 2
 _NO_PORT: Final = bytes(_PORT_BYTES)
+_NO_PEER_ID: Final = bytes(20)
 
 
 @attrs.frozen
@@ -45,6 +47,11 @@ class RegistryBounds:
         unit="peers",
         help="Peers held of one swarm, each family apart; then a newcomer takes the place of one.",
         minimum=1,
+    )
+    keep_peer_ids: bool = setting(
+        True,
+        unit="",
+        help="Keep peer ids, 20 bytes each, for clients that ask over HTTP for peers that are not compact.",
     )
 
 
@@ -132,7 +139,15 @@ class Registry:
         return self._held
 
     def announce(
-        self, infohash: bytes, address: bytes, event: int, numwant: int, now: float, *, seed: bool
+        self,
+        infohash: bytes,
+        address: bytes,
+        event: int,
+        numwant: int,
+        now: float,
+        *,
+        seed: bool,
+        peer_id: bytes = _NO_PEER_ID,
     ) -> Standing:
         """Note what a peer says, and return how its swarm stands, with at most ``numwant`` others.
 
@@ -143,6 +158,7 @@ class Registry:
             numwant: how many peers to give, none when it has stopped.
             now: seconds.
             seed: whether it lacks nothing.
+            peer_id: the 20 bytes that it calls itself.
         """
         slot = int(now // self._slot_seconds)
         swarm = self._swarms.get(infohash)
@@ -161,7 +177,7 @@ class Registry:
         else:
             swarm = swarm or self._new_swarm(infohash)
             if swarm is not None:
-                population = self._keep(swarm, address, event, slot, seed=seed)
+                population = self._keep(swarm, address, peer_id, event, slot, seed=seed)
         peers = b"" if population is None else population.draw(numwant, self._rng, without=address)
         return self._standing(swarm, peers)
 
@@ -171,6 +187,19 @@ class Registry:
         swarm = self._swarms.get(infohash)
         population = None if swarm is None else swarm.populations.get(family.address_bytes)
         return b"" if population is None else population.draw(numwant, self._rng)
+
+    def peer_ids(self, infohash: bytes, addresses: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The peer ids that peers of a swarm gave last, by compact address; those not kept are left out."""
+        swarm = self._swarms.get(infohash)
+        if swarm is None:
+            return {}
+        found = {}
+        for address in addresses:
+            population = swarm.populations.get(len(address))
+            peer_id = None if population is None else population.id_of(address)
+            if peer_id is not None:
+                found[address] = peer_id
+        return found
 
     def scrape(self, infohash: bytes, now: float) -> ScrapeCounts:
         """The size of a swarm; zeros for one that is not known."""
@@ -213,12 +242,15 @@ class Registry:
         swarm = self._swarms[infohash] = _Swarm()
         return swarm
 
-    def _keep(self, swarm: _Swarm, address: bytes, event: int, slot: int, *, seed: bool) -> Population | None:
+    def _keep(
+        self, swarm: _Swarm, address: bytes, peer_id: bytes, event: int, slot: int, *, seed: bool
+    ) -> Population | None:
         """Put a peer into its population, or leave it out where nobody can make room."""
         counters, size = self.counters, len(address)
         population = swarm.populations.get(size)
         if population is None:
-            population = swarm.populations[size] = Population(size, slot)
+            ids = self._config.keep_peer_ids
+            population = swarm.populations[size] = Population(size, slot, ids=ids)
         if event == _COMPLETED and not population.is_seed(address):
             swarm.completed += 1
             counters.completed += 1
@@ -230,7 +262,7 @@ class Registry:
             population.drop_any(self._rng)
             counters.displaced += 1
             self._held -= 1
-        if population.put(address, seed=seed, slot=slot, rng=self._rng):
+        if population.put(address, peer_id, seed=seed, slot=slot, rng=self._rng):
             counters.stored += 1
             self._held += 1
         else:

@@ -128,7 +128,13 @@ class HttpTracker:
         address = ip + request.port.to_bytes(2, "big")
         count = self._config.peers_for(request.numwant)
         standing = self._registry.announce(
-            request.infohash, address, request.event, count, now, seed=request.left == 0
+            request.infohash,
+            address,
+            request.event,
+            count,
+            now,
+            seed=request.left == 0,
+            peer_id=request.peer_id,
         )
         own = Family.of(address)
         other = Family.IPV6 if own is Family.IPV4 else Family.IPV4
@@ -147,7 +153,10 @@ class HttpTracker:
             peers=(*_split(standing.peers, own), *_split(more, other)),
             external_ip=ip,
         )
-        return wire.encode_announce(answer, compact=request.compact is not False)
+        if request.compact is not False:
+            return wire.encode_announce(answer)
+        ids = {} if request.no_peer_id else self._registry.peer_ids(request.infohash, answer.peers)
+        return wire.encode_announce(answer, compact=False, peer_ids=ids)
 
     def _scrape(self, query: bytes, now: float) -> bytes:
         infohashes = wire.parse_scrape(query)

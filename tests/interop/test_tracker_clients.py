@@ -56,6 +56,24 @@ console.log(JSON.stringify(told))
 process.exit(0)
 """
 
+NODE_CLIENT_OF_DICTIONARIES = """
+const { default: Client } = await import('bittorrent-tracker/client')
+const [url, infoHash] = process.argv.slice(1)
+const fail = error => { console.error(error); process.exit(1) }
+const client = new Client({ infoHash, peerId: '61'.repeat(20), announce: [url], port: 7777 })
+client.on('error', fail)
+client.on('warning', fail)
+const update = new Promise(resolve => client.once('update', resolve))
+const met = new Promise(resolve => client.once('peer', resolve))
+client.start({ left: 5, compact: 0 })
+const peers = (await update).peers.map(peer => ({
+  id: Buffer.from(peer['peer id']).toString('hex'), ip: Buffer.from(peer.ip).toString(), port: peer.port
+}))
+await met
+console.log(JSON.stringify(peers))
+process.exit(0)
+"""
+
 
 async def until(met: Callable[[], bool], what: str) -> None:
     """Wait until ``met``, for as long as a loaded machine may need."""
@@ -172,6 +190,17 @@ async def test_real_clients_find_each_other(carrier: str, tmp_path: Path) -> Non
     assert (events["completed"], events["stored"], events["stopped"]) == (2, 4, 4)
 
 
+async def told_by(node: str, script: str, url: str, infohash: bytes) -> Any:
+    """Run a script of npm's client and return the JSON that it prints."""
+    with trio.fail_after(PATIENCE):
+        done = await trio.run_process(
+            [node, "--input-type=module", "--eval", script, url, infohash.hex()],
+            cwd=DIRECTORY,
+            capture_stdout=True,
+        )
+    return json.loads(done.stdout)
+
+
 @pytest.mark.parametrize("carrier", CARRIERS)
 async def test_npms_client_announces_and_scrapes(carrier: str) -> None:
     """The client of npm's bittorrent-tracker starts, completes, stops and scrapes, and learns of a peer."""
@@ -180,22 +209,8 @@ async def test_npms_client_announces_and_scrapes(carrier: str) -> None:
     async with SimpleTracker() as tracker:
         other = AnnounceRequest(infohash, b"-XX0001-abcdefghijkl", 7001, left=1)
         await http_announce("127.0.0.1", tracker.http_port, other)
-        with trio.fail_after(PATIENCE):
-            done = await trio.run_process(
-                [
-                    node,
-                    "--input-type=module",
-                    "--eval",
-                    NODE_CLIENT,
-                    url_of(tracker, carrier),
-                    infohash.hex(),
-                ],
-                cwd=DIRECTORY,
-                capture_stdout=True,
-                check=False,
-            )
+        told = await told_by(node, NODE_CLIENT, url_of(tracker, carrier), infohash)
         assert tracker.get_peers(infohash) == [("127.0.0.1", 7001)]
-    told = json.loads(done.stdout)
     assert set(told["peers"]) == {"127.0.0.1:7001"}
     started, scraped, completed, scraped_complete, stopped, scraped_stopped = told["updates"]
     assert (started["complete"], started["incomplete"]) == (0, 2)
@@ -204,3 +219,15 @@ async def test_npms_client_announces_and_scrapes(carrier: str) -> None:
     assert scraped_complete == {"complete": 1, "incomplete": 1, "downloaded": 1}
     assert (stopped["complete"], stopped["incomplete"]) == (0, 1)
     assert scraped_stopped == {"complete": 0, "incomplete": 1, "downloaded": 1}
+
+
+async def test_npms_client_reads_dictionaries_with_peer_ids() -> None:
+    """Refusing compact peers, that client gets everybody's IP, port and peer id, as BEP 3 has it."""
+    node = node_or_skip()
+    infohash, peer_id = bytes(range(20)), b"-XX0001-abcdefghijkl"
+    async with SimpleTracker() as tracker:
+        other = AnnounceRequest(infohash, peer_id, 7001, left=1)
+        await http_announce("127.0.0.1", tracker.http_port, other)
+        peers = await told_by(node, NODE_CLIENT_OF_DICTIONARIES, tracker.http_url, infohash)
+
+    assert peers == [{"id": peer_id.hex(), "ip": "127.0.0.1", "port": 7001}]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -26,7 +26,7 @@ def address(number: int, size: int = 6) -> bytes:
     return (number + 1).to_bytes(size - 2, "big") + b"\x1a\xe1"
 
 
-def registry(**bounds: int) -> Registry:
+def registry(**bounds: Any) -> Registry:
     return Registry(RegistryBounds(lifetime=LIFETIME, **bounds), random.Random(1))
 
 
@@ -218,18 +218,37 @@ def test_it_behaves_as_a_plain_model(steps: list[tuple[int, Event, bool, float]]
         assert tracker.peer_count == len(model)
 
 
-@given(numbers=st.lists(st.tuples(st.integers(0, 30), st.booleans())), seed=st.integers(0, 99))
-def test_a_population_stays_whole(numbers: list[tuple[int, bool]], seed: int) -> None:
-    """However peers come and go, each lies where the index says, once."""
+@given(
+    numbers=st.lists(st.tuples(st.integers(0, 30), st.booleans())), seed=st.integers(0, 99), ids=st.booleans()
+)
+def test_a_population_stays_whole(numbers: list[tuple[int, bool]], seed: int, ids: bool) -> None:
+    """However peers come and go, each lies where the index says, once, beside the peer id it gave last."""
     rng = random.Random(seed)
-    population, members = Population(6, 0), set[bytes]()
+    population, members = Population(6, 0, ids=ids), dict[bytes, bytes]()
     for number, comes in numbers:
-        peer = address(number)
+        peer, peer_id = address(number), rng.randbytes(20)
         if comes:
-            assert population.put(peer, seed=False, slot=0, rng=rng) == (peer not in members)
-            members.add(peer)
+            assert population.put(peer, peer_id, seed=False, slot=0, rng=rng) == (peer not in members)
+            members[peer] = peer_id
         else:
             assert population.drop(peer) == (peer in members)
-            members.discard(peer)
+            members.pop(peer, None)
         assert sorted(named(population.draw(99, rng))) == sorted(members)
         assert {peer: at for at, peer in enumerate(named(bytes(population._packed)))} == population._at
+        assert {peer: population.id_of(peer) for peer in members} == (
+            members if ids else dict.fromkeys(members)
+        )
+    assert population.id_of(address(99)) is None
+
+
+def test_peer_ids_are_those_given_last() -> None:
+    """The latest peer ids of a swarm are known, of either family; without the setting none is."""
+    for kept in (True, False):
+        tracker = registry(keep_peer_ids=kept)
+        for peer_id in (b"1" * 20, b"2" * 20):
+            for peer in (address(1), address(2, 18)):
+                tracker.announce(SWARM, peer, Event.STARTED, 0, 0.0, seed=False, peer_id=peer_id)
+        asked = [address(1), address(2, 18), address(3)]
+        expected = {address(1): b"2" * 20, address(2, 18): b"2" * 20} if kept else {}
+        assert tracker.peer_ids(SWARM, asked) == expected
+        assert tracker.peer_ids(OTHER, asked) == {}

@@ -81,18 +81,22 @@ async def test_http_gives_both_families() -> None:
 
 
 async def test_dictionaries_are_given_to_who_refuses_compact_peers() -> None:
-    """With compact=0 the peers come as BEP 3's dictionaries; without a word, or with 1, compact."""
-    async with SimpleTracker(udp_port=None) as tracker:
-        await http_announce("127.0.0.1", tracker.http_port, SEED)
+    """With compact=0 peers come as BEP 3's dictionaries, with ids unless no_peer_id=1; else compact."""
+    async with SimpleTracker() as tracker:
+        with udp_client("127.0.0.1", tracker.udp_port) as client:
+            await client.announce(SEED)
         answers = {}
-        for compact in (None, True, False):
-            query = tracker_http.announce_query(attrs.evolve(LEECHER, compact=compact))
-            answers[compact] = await http_get("127.0.0.1", tracker.http_port, f"/announce?{query}")
+        for compact, bare in ((None, False), (True, False), (False, False), (False, True)):
+            said = attrs.evolve(LEECHER, compact=compact, no_peer_id=bare)
+            target = f"/announce?{tracker_http.announce_query(said)}"
+            answers[compact, bare] = await http_get("127.0.0.1", tracker.http_port, target)
 
     packed = b"5:peers6:" + pack_address(("127.0.0.1", 7002))
-    assert packed in answers[None]
-    assert packed in answers[True]
-    assert b"5:peersld2:ip9:127.0.0.14:porti7002eee" in answers[False]
+    assert packed in answers[None, False]
+    assert packed in answers[True, False]
+    ip, port = b"2:ip9:127.0.0.1", b"4:porti7002e"
+    assert b"5:peersld%b7:peer id20:%b%bee" % (ip, SEED.peer_id, port) in answers[False, False]
+    assert b"5:peersld%b%bee" % (ip, port) in answers[False, True]
 
 
 async def test_scrape_over_http() -> None:
