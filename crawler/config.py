@@ -53,8 +53,11 @@ from crawler.swarm.assembly import MemoryConfig
 from crawler.swarm.connection import ConnectionConfig
 from crawler.swarm.metadata import MetadataConfig
 from crawler.swarm.pex import PexConfig
+from crawler.swarm.registry import RegistryBounds
 from crawler.swarm.serving import ServingConfig
-from crawler.wire.compact import parse_address
+from crawler.swarm.tracker_policy import TrackerPolicy
+from crawler.tracker.config import TrackerServerConfig
+from crawler.wire.compact import pack_address, parse_address
 from crawler.wire.metainfo import MetainfoLimits
 from crawler.wire.tracker_url import TrackerUrlError, parse_tracker_url
 
@@ -110,6 +113,9 @@ class Config:
     reading: ReadingConfig = attrs.field(factory=ReadingConfig)
     tracker_client: TrackerClientConfig = attrs.field(factory=TrackerClientConfig)
     announces: AnnounceConfig = attrs.field(factory=AnnounceConfig)
+    tracker_server: TrackerServerConfig = attrs.field(factory=TrackerServerConfig)
+    tracker_policy: TrackerPolicy = attrs.field(factory=TrackerPolicy)
+    tracker_memory: RegistryBounds = attrs.field(factory=RegistryBounds)
 
 
 # Flag -> the setting that it overrides. `cli` defines how each flag is written.
@@ -130,6 +136,24 @@ FLAGS = {
     "--log-level": "log.level",
     "--log-format": "log.format",
 }
+# The same for the `tracker` command, which reads its settings from the same sources.
+TRACKER_FLAGS = {
+    "--udp": "tracker_server.udp",
+    "--http": "tracker_server.http",
+    "--metrics": "tracker_server.metrics",
+    "--trusted-proxy": "tracker_server.trusted_proxies",
+    "--allow": "tracker_server.allow",
+    "--interval": "tracker_policy.interval",
+    "--max-numwant": "tracker_policy.max_numwant",
+    "--ip-rate": "tracker_policy.ip_rate",
+    "--ip-burst": "tracker_policy.ip_burst",
+    "--lifetime": "tracker_memory.lifetime",
+    "--max-swarms": "tracker_memory.max_swarms",
+    "--max-peers": "tracker_memory.max_peers",
+    "--status-interval": "run.status_interval",
+    "--log-level": "log.level",
+    "--log-format": "log.format",
+}
 
 SECTIONS: dict[str, type] = {
     name: type(section) for name, section in attrs.asdict(Config(), recurse=False).items()
@@ -144,18 +168,25 @@ _HEADING = (
 _HEADING_IN_FORCE = "dht-crawler: the configuration in force."
 
 
-def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]) -> Config:
+def load(
+    file: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object],
+    *,
+    where: Mapping[str, str] = FLAGS,
+) -> Config:
     """Return the configuration: defaults, overridden by ``file``, then ``environ``, then ``flags``.
 
     Args:
         file: a TOML file of sections, or None.
         environ: the environment; only ``DHT_CRAWLER_*`` is looked at.
-        flags: flag, as in `FLAGS`, → its value: text as the person typed it, a bool, or a list of texts.
+        flags: flag, as in ``where``, → its value: text as the person typed it, a bool, or a list of texts.
+        where: flag → the setting that it overrides.
 
     Raises:
         ConfigError: one line that names the source, the value and what is allowed.
     """
-    given = _last_words(file, environ, flags)
+    given = _last_words(file, environ, flags, where)
     sections: dict[str, Any] = {}
     for name, section in SECTIONS.items():
         chosen = {key: one for (owner, key), one in given.items() if owner == name}
@@ -172,14 +203,14 @@ def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, obje
 
 
 def _last_words(
-    file: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]
+    file: Path | None, environ: Mapping[str, str], flags: Mapping[str, object], where: Mapping[str, str]
 ) -> dict[tuple[str, str], Given]:
     """Return (section, key) → the word that counts."""
     given: dict[tuple[str, str], Given] = {}
     sources: Iterable[Iterator[Given]] = (
         iter(()) if file is None else read_file(file, OPTIONS),
         read_environment(environ, OPTIONS),
-        read_flags(flags, FLAGS, OPTIONS),
+        read_flags(flags, where, OPTIONS),
     )
     for source in sources:
         given.update(((one.option.section, one.option.key), one) for one in source)
@@ -191,10 +222,7 @@ def _contradictions(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
     for problem in _listen_problems(config.network.listen):
         yield ("network", "listen"), problem
     if config.http.listen and not _is_address(config.http.listen):
-        yield (
-            ("http", "listen"),
-            f'"{config.http.listen}" is not ADDR:PORT with a literal address and a port from 0 to 65535',
-        )
+        yield ("http", "listen"), _no_address(config.http.listen)
     for peer in config.network.bootstrap:
         if not _is_host_and_port(peer):
             yield ("network", "bootstrap"), f'"{peer}" is not HOST:PORT with a port from 1 to 65535'
@@ -215,6 +243,30 @@ def _contradictions(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
         )
     if config.serve.enabled and not config.fetch.enabled:
         yield ("serve", "enabled"), "there is metadata to serve only with fetch.enabled (--metadata)"
+    yield from _tracker_problems(config)
+
+
+def _tracker_problems(config: Config) -> Iterator[tuple[tuple[str, str], str]]:
+    server, interval, lifetime = (
+        config.tracker_server,
+        config.tracker_policy.interval,
+        config.tracker_memory.lifetime,
+    )
+    metrics = (server.metrics,) if server.metrics else ()
+    for key, addresses in (("udp", server.udp), ("http", server.http), ("metrics", metrics)):
+        for text in addresses:
+            if not _is_address(text):
+                yield ("tracker_server", key), _no_address(text)
+    for text in server.trusted_proxies:
+        try:
+            pack_address((text, 0))
+        except ValueError:
+            yield ("tracker_server", "trusted_proxies"), f'"{text}" is no IP address'
+    if lifetime is not None and lifetime < interval:
+        yield (
+            ("tracker_memory", "lifetime"),
+            f"{lifetime:g} s is shorter than tracker_policy.interval ({interval} s): nobody would be kept",
+        )
 
 
 def _listen_problems(addresses: tuple[str, ...]) -> Iterator[str]:
@@ -225,11 +277,15 @@ def _listen_problems(addresses: tuple[str, ...]) -> Iterator[str]:
         try:
             address = parse_address(text)
         except ValueError:
-            yield f'"{text}" is not ADDR:PORT with a literal address and a port from 0 to 65535'
+            yield _no_address(text)
             return
         if address in seen and address[1] != 0:
             yield f'"{text}" is there twice'
         seen.add(address)
+
+
+def _no_address(text: str) -> str:
+    return f'"{text}" is not ADDR:PORT with a literal address and a port from 0 to 65535'
 
 
 def _is_address(text: str) -> bool:
@@ -252,7 +308,9 @@ def _is_host_and_port(text: str) -> bool:
 def to_toml(config: Config) -> str:
     """Return ``config`` as commented TOML that `load` reads back as the same configuration."""
     heading = _HEADING if config == Config() else _HEADING_IN_FORCE
-    return toml_text.render(config, OPTIONS, FLAGS, heading)
+    named = {f"tracker {flag}": target for flag, target in TRACKER_FLAGS.items() if flag not in FLAGS}
+    named["tracker --http"] = TRACKER_FLAGS["--http"]
+    return toml_text.render(config, OPTIONS, {**named, **FLAGS}, heading)
 
 
 def default_toml() -> str:

@@ -310,14 +310,14 @@ def test_every_setting_explains_itself() -> None:
 def test_every_section_of_the_daemon_is_there() -> None:
     """No part of the daemon has settings that nobody can reach."""
     parts = [path for path in (ROOT / "crawler").rglob("*.py") if "simnet" not in path.parts]
-    named = re.compile(r"(?m)^class (\w+(?:Config|Limits))\b")
+    named = re.compile(r"(?m)^class (\w+(?:Config|Limits|Policy|Bounds))\b")
     classes = {name for path in parts for name in named.findall(path.read_text("utf-8"))}
     assert classes == {section.__name__ for section in config.SECTIONS.values()}
 
 
 def test_every_flag_names_a_setting() -> None:
     """The table of flags points at settings that exist."""
-    for target in config.FLAGS.values():
+    for target in [*config.FLAGS.values(), *config.TRACKER_FLAGS.values()]:
         section, key = target.split(".")
         assert key in config.OPTIONS[section]
 

@@ -44,6 +44,7 @@ WALLS: dict[str, frozenset[str]] = {
     "simnet": frozenset({"wire", "net", "settings"}),
     "client": frozenset({"net", "swarm", "dht", "wire"}),
     "tracker": frozenset({"net", "swarm", "wire", "metrics"}),
+    "tracker/config": frozenset({"settings"}),
     # tail and replay obey the settings of the daemon whose files they read and write.
     "commands": frozenset(
         {"client", "tracker", "net", "wire", "records", "reading", "sinks", "config", "log", "settings"}
@@ -65,6 +66,7 @@ WALLS: dict[str, frozenset[str]] = {
             "log",
             "settings",
             "daemon/lifetime",
+            "tracker/config",
         }
     ),
     # The composition root: the daemon is put together, then it is looked at, and `app` lets both live.

@@ -148,7 +148,7 @@ Clients announce to it over UDP (BEP 15) and HTTP (BEP 3), IPv4 and IPv6, and
 learn of each other. Who announces is whoever the packets come from, whatever
 they say. All is kept in memory, within bounds, and begins anew at each start.
 Without --udp and --http it is asked at 0.0.0.0:6969, both ways; with either,
-only there. Stop it with Ctrl-C or SIGTERM.
+only there. Stop it with Ctrl-C or SIGTERM; SIGUSR1 logs all counters.
 """,
     """Examples:
   dht-crawler tracker --udp 0.0.0.0:6969 --udp [::]:6969
@@ -157,10 +157,17 @@ only there. Stop it with Ctrl-C or SIGTERM.
                                behind a web server that sets X-Forwarded-For
   dht-crawler tracker --allow ours.txt
                                for our own torrents; SIGHUP reads the file again
+  dht-crawler tracker --metrics 127.0.0.1:9101 --config tracker.toml
+                               /metrics and /stats for this machine alone
   curl -s localhost:6969/stats
                                its counters as JSON; /metrics for Prometheus
 
 Announce URLs: udp://HOST:6969/announce and http://HOST:6969/announce
+
+Settings: a flag beats DHT_CRAWLER_<SECTION>_<KEY> in the environment, which
+beats --config FILE, which beats the default. The tracker's own sections are
+[tracker_server], [tracker_policy] and [tracker_memory]; of the daemon's it
+obeys [log], run.status_interval and the time limits of [http].
 
 Exit codes:
   0  stopped

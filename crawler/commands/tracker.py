@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations when the program runs
@@ -15,21 +16,14 @@ from cyclopts import Group, Parameter
 from crawler import log
 from crawler.commands.client import FINE, flag
 from crawler.commands.complaint import refuse
-from crawler.log import LogConfig
-from crawler.tracker import (
-    ExtraMissingError,
-    ListenError,
-    RegistryBounds,
-    TrackerPolicy,
-    TrackerServer,
-    TrackerSettings,
-)
-from crawler.wire.compact import format_address, pack_address, parse_address
+from crawler.tracker import ExtraMissingError, ListenError, TrackerServer, TrackerSettings
+from crawler.wire.compact import format_address, pack_address
 from crawler.wire.ids import parse_infohash
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from crawler.config import Config
     from crawler.wire.compact import Address
 
 EVERYWHERE: Final = "0.0.0.0:6969"
@@ -39,83 +33,72 @@ _MOST_ALLOWED: Final = 64 << 20
 _WHERE = Group("Where it is asked", sort_key=1)
 _ANSWERS = Group("What is answered", sort_key=2)
 _BOUNDS = Group("What it keeps", sort_key=3)
-_LOG = Group("Log (on stderr)", sort_key=4)
-_POLICY, _KEPT = TrackerPolicy(), RegistryBounds()
+_LOG = Group("Log (on stderr), and who watches", sort_key=4)
+_SETTINGS = Group("Other settings", sort_key=5)
 
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class TrackerFlags:
-    """The flags of the command; `settings` judges them."""
+    """The flags of the command: text as it was typed, since `config` judges it like any source."""
 
     udp: Annotated[list[str] | None, flag(_WHERE, "ADDR:PORT", "over UDP here; repeat for more")] = None
     http: Annotated[
         list[str] | None,
-        flag(_WHERE, "ADDR:PORT", "over HTTP here: /announce, /scrape, /stats, /metrics; repeat for more"),
+        flag(_WHERE, "ADDR:PORT", "over HTTP here; repeat for more"),
     ] = None
     trusted_proxy: Annotated[
         list[str] | None,
         flag(_WHERE, "IP", "believe the X-Forwarded-For of this proxy; repeat for more"),
     ] = None
     interval: Annotated[
-        int, flag(_ANSWERS, "SECONDS", f"clients are to announce this often ({_POLICY.interval})")
-    ] = _POLICY.interval
+        str | None, flag(_ANSWERS, "SECONDS", "clients are to announce this often (1800)")
+    ] = None
     max_numwant: Annotated[
-        int, flag(_ANSWERS, "PEERS", f"give at most so many, of each family ({_POLICY.max_numwant})")
-    ] = _POLICY.max_numwant
+        str | None, flag(_ANSWERS, "PEERS", "give at most so many, of each family (200)")
+    ] = None
     ip_rate: Annotated[
-        float,
-        flag(_ANSWERS, "REQUESTS_PER_S", f"answer so many to one IP address or /64 ({_POLICY.ip_rate:g})"),
-    ] = _POLICY.ip_rate
-    ip_burst: Annotated[float, flag(_ANSWERS, "REQUESTS", f"and so many at once ({_POLICY.ip_burst:g})")] = (
-        _POLICY.ip_burst
-    )
+        str | None, flag(_ANSWERS, "REQUESTS_PER_S", "answer so many to one IP address or /64 (50)")
+    ] = None
+    ip_burst: Annotated[str | None, flag(_ANSWERS, "REQUESTS", "and so many at once (500)")] = None
     allow: Annotated[
-        Path | None,
+        str | None,
         flag(_ANSWERS, "FILE", "serve only the infohashes in FILE, one a line; SIGHUP reads it again"),
     ] = None
     lifetime: Annotated[
-        float | None, flag(_BOUNDS, "SECONDS", "forget who is silent for so long (2.2 intervals)")
+        str | None, flag(_BOUNDS, "SECONDS", "forget who is silent for so long (2.2 intervals)")
     ] = None
-    max_swarms: Annotated[int, flag(_BOUNDS, "SWARMS", f"know at most so many ({_KEPT.max_swarms})")] = (
-        _KEPT.max_swarms
-    )
+    max_swarms: Annotated[str | None, flag(_BOUNDS, "SWARMS", "know at most so many (200000)")] = None
     max_peers: Annotated[
-        int, flag(_BOUNDS, "PEERS", f"hold at most so many; about 160 bytes each ({_KEPT.max_peers})")
-    ] = _KEPT.max_peers
-    log_level: Annotated[str, flag(_LOG, "LEVEL", "debug, info, warning, error or critical (info)")] = "info"
-    log_format: Annotated[str, flag(_LOG, "FORMAT", "console for people, json for machines (console)")] = (
-        "console"
-    )
+        str | None, flag(_BOUNDS, "PEERS", "hold at most so many; about 160 bytes each (2000000)")
+    ] = None
+    metrics: Annotated[
+        str | None,
+        flag(_LOG, "ADDR:PORT", "serve /metrics and /stats here (wherever --http is)"),
+    ] = None
+    log_level: Annotated[
+        str | None, flag(_LOG, "LEVEL", "debug, info, warning, error or critical (info)")
+    ] = None
+    log_format: Annotated[
+        str | None, flag(_LOG, "FORMAT", "console for people, json for machines (console)")
+    ] = None
     status_interval: Annotated[
-        float,
+        str | None,
         flag(_LOG, "SECONDS", "log all counters this often (60), 0: never; a terminal has a live line"),
-    ] = 60.0
+    ] = None
+    config: Annotated[Path | None, flag(_SETTINGS, "FILE", "read settings from this TOML file")] = None
 
-    def settings(self) -> TrackerSettings:
-        """Return what was asked for, checked.
+    def configuration(self) -> Config:
+        """Return all settings, those of the flags among them.
 
         Raises:
-            ValueError: one line that names what is wrong and what is allowed.
+            ConfigError: one line that names what is wrong and what is allowed.
         """
-        for name, addresses in (("--udp", self.udp), ("--http", self.http)):
-            for address in addresses or ():
-                _checked(name, address)
-        if not self.status_interval >= 0:
-            raise ValueError(f"--status-interval = {self.status_interval:g}: allowed is at least 0")
-        policy = TrackerPolicy(
-            interval=self.interval,
-            max_numwant=self.max_numwant,
-            ip_rate=self.ip_rate,
-            ip_burst=self.ip_burst,
-        )
-        lifetime = 2.2 * self.interval if self.lifetime is None else self.lifetime
-        return TrackerSettings(
-            policy,
-            RegistryBounds(lifetime=lifetime, max_swarms=self.max_swarms, max_peers=self.max_peers),
-            trusted_proxies=frozenset(map(_ip, self.trusted_proxy or ())),
-            allowed=None if self.allow is None else read_allowed(self.allow),
-        )
+        from crawler import config  # noqa: PLC0415 - it imports the whole daemon
+
+        given = attrs.asdict(self, filter=lambda field, value: field.name != "config" and value is not None)
+        flags = {f"--{name.replace('_', '-')}": value for name, value in given.items()}
+        return config.load(self.config, os.environ, flags, where=config.TRACKER_FLAGS)
 
 
 _NO_FLAGS: Final = TrackerFlags()
@@ -124,16 +107,32 @@ _NO_FLAGS: Final = TrackerFlags()
 def tracker(flags: TrackerFlags = _NO_FLAGS) -> int:
     """Run a tracker until it is stopped."""
     try:
-        settings = flags.settings()
-        logging = LogConfig(level=flags.log_level, format=flags.log_format)
+        config = flags.configuration()
+        settings = settings_in(config)
     except ValueError as error:
         return refuse(error)
-    with log.started(logging):
+    with log.started(config.log):
         try:
-            return trio.run(_run, flags, settings)
+            return trio.run(_run, config, settings)
         except (ListenError, ExtraMissingError) as error:
             problem = error
     return refuse(problem)
+
+
+def settings_in(config: Config) -> TrackerSettings:
+    """Return what a configuration says of the tracker, its list of infohashes read.
+
+    Raises:
+        ValueError: that list cannot be read.
+    """
+    server = config.tracker_server
+    return TrackerSettings(
+        config.tracker_policy,
+        config.tracker_memory,
+        attrs.evolve(config.http, max_connections=server.max_connections),
+        trusted_proxies=frozenset(pack_address((ip, 0))[:-2] for ip in server.trusted_proxies),
+        allowed=None if server.allow is None else read_allowed(server.allow),
+    )
 
 
 def read_allowed(path: Path) -> frozenset[bytes]:
@@ -144,12 +143,12 @@ def read_allowed(path: Path) -> frozenset[bytes]:
     """
     try:
         if path.stat().st_size > _MOST_ALLOWED:
-            raise ValueError(f"--allow {path}: more than {_MOST_ALLOWED} bytes")
+            raise ValueError(f"infohashes in {path}: more than {_MOST_ALLOWED} bytes")
         lines = path.read_text("utf-8").splitlines()
     except OSError as error:
-        raise ValueError(f"--allow {path}: {error.strerror or error}") from None
+        raise ValueError(f"infohashes in {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise ValueError(f"--allow {path}: not text") from None
+        raise ValueError(f"infohashes in {path}: not text") from None
     found = set()
     for number, line in enumerate(lines, 1):
         word = line.strip()
@@ -157,27 +156,31 @@ def read_allowed(path: Path) -> frozenset[bytes]:
             try:
                 found.add(parse_infohash(word))
             except ValueError as error:
-                raise ValueError(f"--allow {path}, line {number}: {error}") from None
+                raise ValueError(f"infohashes in {path}, line {number}: {error}") from None
     return frozenset(found)
 
 
-async def _run(flags: TrackerFlags, settings: TrackerSettings) -> int:
+async def _run(config: Config, settings: TrackerSettings) -> int:
     logger = structlog.get_logger()
-    nowhere = not flags.udp and not flags.http
+    where = config.tracker_server
+    nowhere = () if where.udp or where.http else (EVERYWHERE,)
     server = TrackerServer(
-        udp=tuple(flags.udp or ([EVERYWHERE] if nowhere else [])),
-        http=tuple(flags.http or ([EVERYWHERE] if nowhere else [])),
+        udp=where.udp or nowhere,
+        http=where.http or nowhere,
+        pages=where.metrics,
         settings=settings,
         rng=random.SystemRandom(),
         on_event=logger.error,
     )
-    wanted = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    wanted = [signal.Signals[name] for name in names if hasattr(signal, name)]
     with trio.open_signal_receiver(*wanted) as signals:
         async with trio.open_nursery() as nursery:
             await nursery.start(server.run)
-            logger.info("tracker.listening", udp=_words(server.udp), http=_words(server.http))
-            nursery.start_soon(_report, server, flags.status_interval, logger)
-            stopped_by = await _obey(signals, server, flags.allow, logger)
+            pages = {"metrics": _words([server.pages])} if server.pages else {}
+            logger.info("tracker.listening", udp=_words(server.udp), http=_words(server.http), **pages)
+            nursery.start_soon(_report, server, config.run.status_interval, logger)
+            stopped_by = await _obey(signals, server, where.allow, logger)
             logger.info("tracker.stopping", reason=stopped_by.name)
             nursery.cancel_scope.cancel()
     logger.info("tracker.stopped", **server.figures())
@@ -187,20 +190,25 @@ async def _run(flags: TrackerFlags, settings: TrackerSettings) -> int:
 async def _obey(
     signals: AsyncIterator[int], server: TrackerServer, allow: Path | None, logger: Any
 ) -> signal.Signals:
-    """Read the list again at each SIGHUP, and return the signal that ends the tracker."""
+    """Tell all counters, or read the list again, as signals ask for; return the one that ends the tracker."""
     async for number in signals:
         got = signal.Signals(number)
         if got in {signal.SIGINT, signal.SIGTERM}:
             return got
-        if allow is None:
-            continue
-        try:
-            server.doorman.allowed = await trio.to_thread.run_sync(read_allowed, allow)
-        except ValueError as error:
-            logger.warning("tracker.allow_not_read", problem=str(error))
-        else:
-            logger.info("tracker.allow_read", infohashes=len(server.doorman.allowed))
+        if got.name == "SIGUSR1":
+            logger.info("tracker.status", **server.figures())
+        elif allow is not None:
+            await _read_again(server, allow, logger)
     raise AssertionError("signals never end")
+
+
+async def _read_again(server: TrackerServer, allow: Path, logger: Any) -> None:
+    try:
+        server.doorman.allowed = await trio.to_thread.run_sync(read_allowed, allow)
+    except ValueError as error:
+        logger.warning("tracker.allow_not_read", problem=str(error))
+    else:
+        logger.info("tracker.allow_read", infohashes=len(server.doorman.allowed))
 
 
 async def _report(server: TrackerServer, interval: float, logger: Any) -> None:
@@ -231,17 +239,3 @@ def live_line(figures: Mapping[str, Any], requests: int) -> str:
 
 def _words(addresses: list[Address]) -> list[str]:
     return [format_address(pack_address(address)) for address in addresses]
-
-
-def _checked(name: str, address: str) -> None:
-    try:
-        parse_address(address)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
-
-
-def _ip(text: str) -> bytes:
-    try:
-        return pack_address((text, 0))[:-2]
-    except ValueError:
-        raise ValueError(f"--trusted-proxy {text}: an IP address is needed") from None

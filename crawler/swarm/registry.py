@@ -24,14 +24,20 @@ _COMPLETED, _STOPPED = Event.COMPLETED, Event.STOPPED
 _PORT_BYTES: Final = 2
 _NO_PORT: Final = bytes(_PORT_BYTES)
 _NO_PEER_ID: Final = bytes(20)
+_LIFETIME_INTERVALS: Final = 2.2
+"""So that a client may miss one announce."""
 
 
 @attrs.frozen
 class RegistryBounds:
-    """How much a tracker remembers, and for how long."""
+    """How much `dht-crawler tracker` remembers, and for how long."""
 
-    lifetime: float = setting(
-        4000.0, unit="s", help="A peer that is not heard of for so long is forgotten.", above=1
+    lifetime: float | None = setting(
+        None,
+        unit="s",
+        help="A peer that is not heard of for so long is forgotten; none: after 2.2 of the intervals that "
+        "clients are told.",
+        above=1,
     )
     max_swarms: int = setting(
         200_000, unit="swarms", help="Swarms held; announces to any further one are not kept.", minimum=1
@@ -112,16 +118,18 @@ class Registry:
     Args:
         config: its bounds.
         rng: draws who is given out.
+        interval: seconds between the announces of a peer.
 
     Attributes:
         counters: what became of announces.
     """
 
-    def __init__(self, config: RegistryBounds, rng: Random) -> None:
+    def __init__(self, config: RegistryBounds, rng: Random, *, interval: float = 1800.0) -> None:
         self.counters = RegistryCounters()
         self._config = config
         self._rng = rng
-        self._slot_seconds = config.lifetime / LIFETIME_SLOTS
+        lifetime = _LIFETIME_INTERVALS * interval if config.lifetime is None else config.lifetime
+        self._slot_seconds = lifetime / LIFETIME_SLOTS
         self._swarms: dict[bytes, _Swarm] = {}
         self._held = 0
         self._to_sweep: list[bytes] = []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class TrackerPolicy:
-    """How clients are answered."""
+    """How `dht-crawler tracker` answers."""
 
     interval: int = setting(
         1800, unit="s", help="Clients are told to announce again after this.", minimum=1, maximum=86_400

@@ -1,4 +1,4 @@
-"""The HTTP side of the tracker: an ASGI application for /announce and /scrape, and two pages for its owner.
+"""The HTTP side of the tracker: an ASGI application for /announce and /scrape.
 
 Requests that are wrong get a bencoded ``failure reason`` with status 200, since clients throw away the body
 of any other. Who announces is whoever the connection comes from, whatever it says of itself (BEP 7): else
@@ -7,38 +7,27 @@ anybody could send a swarm's connections to a third party.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import attrs
-import msgspec
 import trio
 
 from crawler.swarm.tracker_policy import TrackerCounters
+from crawler.tracker.pages import Page, not_found, wrong_method
 from crawler.wire import tracker_http as wire
 from crawler.wire.compact import Family, pack_address
 from crawler.wire.tracker import AnnounceAnswer, Event, TrackerFailure, TrackerRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from crawler.net.http_terms import Message
     from crawler.swarm.registry import Registry
     from crawler.swarm.tracker_policy import Doorman, TrackerPolicy
+    from crawler.tracker.pages import OwnersPages
 
-_BENCODED: Final = b"text/plain"
-_JSON: Final = b"application/json"
-_METHODS: Final = {"GET", "HEAD"}
-_FINE, _NOT_FOUND, _WRONG_METHOD = 200, 404, 405
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 _FORWARDED: Final = b"x-forwarded-for"
 _NOT_ALLOWED: Final = "this tracker does not serve that infohash"
-
-
-@attrs.frozen
-class _Page:
-    body: bytes
-    kind: bytes = _BENCODED
-    status: int = _FINE
 
 
 class HttpTracker:
@@ -49,8 +38,7 @@ class HttpTracker:
         config: how clients are answered.
         doorman: who may ask for what.
         trusted_proxies: IPs (4 or 16 bytes) whose X-Forwarded-For is believed.
-        figures: gives all counters, for /stats.
-        metrics: gives the text of /metrics and its media type for what a reader accepts.
+        pages: what its owner may read here too; None: nothing.
 
     Attributes:
         counters: what it was asked.
@@ -63,16 +51,14 @@ class HttpTracker:
         doorman: Doorman,
         *,
         trusted_proxies: frozenset[bytes] = frozenset(),
-        figures: Callable[[], Mapping[str, Any]],
-        metrics: Callable[[str], tuple[bytes, str]],
+        pages: OwnersPages | None = None,
     ) -> None:
         self.counters = TrackerCounters()
         self._registry = registry
         self._config = config
         self._doorman = doorman
         self._trusted = trusted_proxies
-        self._figures = figures
-        self._metrics = metrics
+        self._pages = pages
 
     async def __call__(
         self,
@@ -81,29 +67,14 @@ class HttpTracker:
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         """Answer one request."""
-        page = self._page(scope, trio.current_time())
-        headers = [
-            (b"content-type", page.kind),
-            (b"content-length", str(len(page.body)).encode()),
-            (b"cache-control", b"no-store"),
-            (b"x-content-type-options", b"nosniff"),
-        ]
-        await send({"type": "http.response.start", "status": page.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else page.body})
+        await self._page(scope, trio.current_time()).send(scope, send)
 
-    def _page(self, scope: Message, now: float) -> _Page:
+    def _page(self, scope: Message, now: float) -> Page:
         path = scope["path"]
-        if scope["method"] not in _METHODS:
-            return _Page(b"only GET\n", status=_WRONG_METHOD)
-        if path == "/stats":
-            return _Page(msgspec.json.encode(self._figures()) + b"\n", _JSON)
-        if path == "/metrics":
-            accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
-            text, kind = self._metrics(accept)
-            return _Page(text, kind.encode())
-        if path not in {"/announce", "/scrape"}:
-            return _Page(b"a BitTorrent tracker: /announce, /scrape\n", status=_NOT_FOUND)
-        return _Page(self._ask(scope, path, now))
+        if path in {"/announce", "/scrape"}:
+            return wrong_method(scope) or Page(self._ask(scope, path, now))
+        page = wrong_method(scope) or (self._pages and self._pages.page(scope))
+        return page or not_found(b"a BitTorrent tracker: /announce, /scrape\n")
 
     def _ask(self, scope: Message, path: str, now: float) -> bytes:
         """Return the bencoded answer to an announce or a scrape."""

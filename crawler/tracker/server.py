@@ -21,6 +21,7 @@ from crawler.swarm.tracker_policy import Doorman, TrackerPolicy
 from crawler.swarm.udp_tracker import UdpTracker
 from crawler.tracker.figures import TABLE
 from crawler.tracker.http import HttpTracker
+from crawler.tracker.pages import OwnersPages
 from crawler.wire.compact import parse_address
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from random import Random
 
+    from crawler.net.http_terms import AsgiApp
     from crawler.wire.compact import Address
 
 _SWEEP_SECONDS: Final = 1.0
@@ -62,6 +64,7 @@ class TrackerServer:
     Args:
         udp: literal addresses ("ADDR:PORT") to be asked at over UDP; port 0 picks one.
         http: the same over HTTP.
+        pages: where /stats and /metrics are served, and nowhere else; "": wherever HTTP is.
         settings: everything else.
         rng: draws peers and keys; `SystemRandom` in the wild.
         on_event: is told ``http.failed`` with ``exc_info``, should an HTTP request hit a fault of ours.
@@ -70,6 +73,7 @@ class TrackerServer:
         registry: who is in which swarm.
         udp: the bound UDP addresses.
         http: the bound HTTP addresses.
+        pages: the bound address of the pages, if they have one of their own.
 
     Raises:
         ListenError: an address cannot be bound.
@@ -82,53 +86,41 @@ class TrackerServer:
         *,
         udp: tuple[str, ...] = (),
         http: tuple[str, ...] = (),
+        pages: str = "",
         settings: TrackerSettings,
         rng: Random,
         on_event: Callable[..., None] = lambda *_words, **_fields: None,
     ) -> None:
         config = settings.tracker
         buckets = KeyedBuckets(config.ip_rate, config.ip_burst, config.max_tracked)
-        self.registry = Registry(settings.registry, rng)
+        self.registry = Registry(settings.registry, rng, interval=config.interval)
         self.doorman = Doorman(buckets.take, settings.allowed)
         self._udp_tracker = UdpTracker(self.registry, config, self.doorman, ConnectionIds(rng))
+        self._pages = OwnersPages(self.figures, lambda accept: metrics.render(self.figures(), TABLE, accept))
         self._http_tracker = HttpTracker(
             self.registry,
             config,
             self.doorman,
             trusted_proxies=settings.trusted_proxies,
-            figures=self.figures,
-            metrics=lambda accept: metrics.render(self.figures(), TABLE, accept),
+            pages=None if pages else self._pages,
         )
         self._datagrams: list[DatagramServer] = []
         self._doors: list[HttpServer] = []
         self._began: float | None = None
         try:
-            self._bind(udp, http, settings.http, on_event)
+            for listen in udp:
+                with _binding(f"{listen} (UDP)"):
+                    self._datagrams.append(DatagramServer(self._udp_tracker.answer, parse_address(listen)))
+            doors: list[tuple[AsgiApp, str]] = [(self._http_tracker, listen) for listen in http]
+            doors += [(self._pages, pages)] if pages else []
+            for app, listen in doors:
+                self._doors.append(_door(app, attrs.evolve(settings.http, listen=listen), on_event))
         except BaseException:
             self.close()
             raise
         self.udp: list[Address] = [server.local for server in self._datagrams]
-        self.http: list[Address] = [server.local for server in self._doors]
-
-    def _bind(
-        self, udp: tuple[str, ...], http: tuple[str, ...], config: HttpConfig, on_event: Callable[..., None]
-    ) -> None:
-        for listen in udp:
-            with _binding(f"{listen} (UDP)"):
-                self._datagrams.append(DatagramServer(self._udp_tracker.answer, parse_address(listen)))
-        if http:
-            try:
-                import_module("prometheus_client")  # told now rather than at the first request
-            except ImportError as error:
-                raise ExtraMissingError(
-                    f'HTTP needs packages that are missing ({error.name}): pip install "dht-crawler[http]"'
-                ) from error
-        for listen in http:
-            with _binding(f"{listen} (HTTP)"):
-                door = HttpServer(
-                    self._http_tracker, attrs.evolve(config, listen=listen), _only_failures(on_event)
-                )
-                self._doors.append(door)
+        self.http: list[Address] = [server.local for server in self._doors[: len(http)]]
+        self.pages: Address | None = self._doors[-1].local if pages else None
 
     def close(self) -> None:
         """Close all sockets; for a tracker that was bound and never ran."""
@@ -174,6 +166,18 @@ class TrackerServer:
                 "failed": sum(counters.failed for counters in doors),
             },
         }
+
+
+def _door(app: AsgiApp, config: HttpConfig, on_event: Callable[..., None]) -> HttpServer:
+    """Open an HTTP address, where failures are told and requests are not."""
+    try:
+        import_module("prometheus_client")  # told now rather than at the first request
+    except ImportError as error:
+        raise ExtraMissingError(
+            f'HTTP needs packages that are missing ({error.name}): pip install "dht-crawler[http]"'
+        ) from error
+    with _binding(f"{config.listen} (HTTP)"):
+        return HttpServer(app, config, _only_failures(on_event))
 
 
 @contextlib.contextmanager

@@ -63,9 +63,9 @@ def check_documented(command: str, done: Done) -> None:
     assert done.out.isascii()
 
 
-def start(*words: str) -> subprocess.Popen[str]:
-    """Start a command with pipes on all sides."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("DHT_CRAWLER_")}
+def start(*words: str, **settings: str) -> subprocess.Popen[str]:
+    """Start a command with pipes on all sides; of our variables, its environment has only ``settings``."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("DHT_CRAWLER_")} | settings
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "crawler", *words],
         cwd=REPOSITORY,

@@ -13,7 +13,7 @@ import pytest
 
 from crawler.wire.tracker import AnnounceAnswer, AnnounceRequest, TrackerFailure
 from tests.commands.command_line import Done, check_documented, run, start
-from tests.tracker.raw_client import http_announce, udp_client
+from tests.tracker.raw_client import http_announce, http_get, udp_client
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,16 +105,20 @@ def ask(*words: str) -> Done:
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["--udp", "localhost:6969"], "--udp: "),
-        (["--http", "127.0.0.1"], "--http: "),
-        (["--interval", "0"], "interval = 0: allowed is at least 1"),
-        (["--ip-rate", "0"], "ip_rate = 0.0: allowed is above 0"),
-        (["--max-peers", "0"], "max_peers = 0: allowed is at least 1"),
-        (["--trusted-proxy", "proxy.example"], "--trusted-proxy proxy.example: an IP address is needed"),
-        (["--allow", "/does/not/exist"], "--allow /does/not/exist: No such file"),
-        (["--log-level", "loud"], "level = 'loud': allowed is one of"),
-        (["--status-interval", "-1"], "--status-interval = -1: allowed is at least 0"),
+        (["--udp", "localhost:6969"], '--udp: "localhost:6969" is not ADDR:PORT'),
+        (["--http", "127.0.0.1"], '--http: "127.0.0.1" is not ADDR:PORT'),
+        (["--metrics", ":9101"], '--metrics: ":9101" is not ADDR:PORT'),
+        (["--interval", "0"], '--interval = "0": allowed is a whole number, at least 1'),
+        (["--ip-rate", "0"], '--ip-rate = "0": allowed is a number, above 0'),
+        (["--max-peers", "many"], '--max-peers = "many": allowed is a whole number, at least 1'),
+        (["--lifetime", "900"], "--lifetime: 900 s is shorter than tracker_policy.interval (1800 s)"),
+        (["--trusted-proxy", "proxy.example"], '--trusted-proxy: "proxy.example" is no IP address'),
+        (["--allow", "/does/not/exist"], "infohashes in /does/not/exist: No such file"),
+        (["--log-level", "loud"], '--log-level = "loud": allowed is one of'),
+        (["--status-interval", "-1"], '--status-interval = "-1": allowed is a number, at least 0'),
+        (["--config", "/does/not/exist"], "/does/not/exist: No such file"),
         (["--udp", "203.0.113.1:6969"], "cannot listen on 203.0.113.1:6969 (UDP): "),
+        (["--metrics", "203.0.113.1:6969"], "cannot listen on 203.0.113.1:6969 (HTTP): "),
     ],
 )
 def test_nonsense_is_refused(words: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,6 +130,57 @@ def test_nonsense_is_refused(words: list[str], problem: str, capsys: pytest.Capt
     assert len(lines) == 1
     assert lines[0].startswith("dht-crawler: error: ")
     assert problem in lines[0]
+
+
+async def test_a_file_the_environment_and_flags_set_it(tmp_path: Path) -> None:
+    """The file says where and how, the environment beats it, a flag beats both; a bad key is refused."""
+    file = tmp_path / "tracker.toml"
+    file.write_text(
+        '[tracker_server]\nudp = "127.0.0.1:0"\nmetrics = "127.0.0.1:0"\n'
+        "[tracker_policy]\ninterval = 700\nmax_numwant = 1\nip_burst = 50\n"
+        '[log]\nformat = "json"\n'
+    )
+    variables = {"DHT_CRAWLER_TRACKER_POLICY_INTERVAL": "800", "DHT_CRAWLER_TRACKER_POLICY_MAX_NUMWANT": "2"}
+    with start("tracker", "--config", str(file), "--max-numwant", "3", **variables) as process:
+        try:
+            assert process.stderr is not None
+            listening = json.loads(process.stderr.readline())
+            with udp_client("127.0.0.1", port_in(listening, "udp")) as client:
+                for port in range(1, 6):
+                    answer = await client.announce(AnnounceRequest(SWARM, PEER_ID, port))
+            stats = await http_get("127.0.0.1", port_in(listening, "metrics"), "/stats")
+            announced = await http_get("127.0.0.1", port_in(listening, "metrics"), "/announce")
+            process.send_signal(signal.SIGUSR1)
+            told = json.loads(process.stderr.readline())
+        finally:
+            process.kill()
+
+    assert isinstance(answer, AnnounceAnswer)
+    assert (answer.interval, len(answer.peers)) == (800, 3)
+    assert listening["http"] == []
+    assert json.loads(stats.partition(b"\r\n\r\n")[2])["registry"]["peers"] == 5
+    assert announced.startswith(b"HTTP/1.1 404 ")
+    assert (told["event"], told["registry"]["peers"]) == ("tracker.status", 5)
+
+    file.write_text("[tracker_server]\nupd = []\n")
+    with start("tracker", "--config", str(file)) as process:
+        _, refusal = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert refusal.endswith("unknown key upd in [tracker_server]: did you mean udp?\n")
+    assert len(refusal.splitlines()) == 1
+
+
+@pytest.mark.parametrize("flag", ["--interval", "--max-numwant", "--ip-rate", "--ip-burst", "--max-peers"])
+def test_help_states_the_trackers_defaults(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The default that `tracker --help` names in brackets is the default, and every flag stands there."""
+    from crawler import config  # noqa: PLC0415 - as the command does
+    from crawler.cli import main  # noqa: PLC0415
+
+    assert main(["tracker", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    section, key = config.TRACKER_FLAGS[flag].split(".")
+    assert f"({config.OPTIONS[section][key].default:.10g})" in text.partition(f" {flag} ")[2][:140]
+    assert [name for name in config.TRACKER_FLAGS if f" {name} " not in text] == []
 
 
 @pytest.mark.parametrize(("carrier", "kind"), [("--udp", socket.SOCK_DGRAM), ("--http", socket.SOCK_STREAM)])

@@ -121,8 +121,6 @@ async def test_a_hundred_thousand_requests() -> None:
         registry,
         TrackerPolicy(),
         Doorman(lambda _ip, _now: 0.0),
-        figures=dict,
-        metrics=lambda _accept: (b"", ""),
     )
     failures = 0
     for number in range(REQUESTS):

@@ -145,6 +145,14 @@ def test_silent_peers_expire_and_others_stay() -> None:
     assert (tracker.swarm_count, tracker.peer_count, tracker.counters.expired) == (0, 0, 2)
 
 
+def test_without_a_lifetime_it_is_a_little_over_two_intervals() -> None:
+    """A peer may miss one announce; after two, and the sixteenth of a lifetime, it is gone."""
+    tracker = Registry(RegistryBounds(), random.Random(1), interval=100.0)
+    join(tracker, address(1))
+    assert tracker.scrape(SWARM, 219.0).leechers == 1
+    assert tracker.scrape(SWARM, 240.0).leechers == 0
+
+
 def test_sweeping_forgets_swarms_that_nobody_asks_for() -> None:
     """Swarms that nobody names again are forgotten within a slot of their time, by sweeps of any rhythm."""
     for step in (1.0, 7.0, 99.0):
