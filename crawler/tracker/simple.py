@@ -39,6 +39,7 @@ class SimpleTracker:
     Raises:
         ListenError: at the block's begin: a port is taken.
         ExtraMissingError: at the block's begin: HTTP is wanted and its packages are not installed.
+        RuntimeError: it is asked for something before the block has begun.
     """
 
     def __init__(
@@ -53,21 +54,21 @@ class SimpleTracker:
         self.http_port = http_port
         self._host = host
         self._settings = settings or TrackerSettings()
-        self._server: TrackerServer
+        self._bound: TrackerServer | None = None
         self._block: contextlib.AbstractAsyncContextManager[None]
 
     async def __aenter__(self) -> Self:
-        self._server = TrackerServer(
+        server = self._bound = TrackerServer(
             udp=self._listen(self.udp_port),
             http=self._listen(self.http_port),
             settings=self._settings,
             rng=random.SystemRandom(),
         )
         if self.udp_port is not None:
-            self.udp_port = self._server.udp[0][1]
+            self.udp_port = server.udp[0][1]
         if self.http_port is not None:
-            self.http_port = self._server.http[0][1]
-        self._block = _running(self._server)
+            self.http_port = server.http[0][1]
+        self._block = _running(server)
         await self._block.__aenter__()
         return self
 
@@ -77,14 +78,20 @@ class SimpleTracker:
         return self._block.__aexit__(kind, error, traceback)
 
     @property
+    def _server(self) -> TrackerServer:
+        if self._bound is None:
+            raise RuntimeError("a SimpleTracker can be asked from within its `async with` block only")
+        return self._bound
+
+    @property
     def udp_url(self) -> str:
         """Where to announce over UDP."""
-        return f"udp://{self._at(self.udp_port)}/announce"
+        return self._url("udp", self.udp_port)
 
     @property
     def http_url(self) -> str:
         """Where to announce over HTTP."""
-        return f"http://{self._at(self.http_port)}/announce"
+        return self._url("http", self.http_port)
 
     def get_peers(self, infohash: bytes | str) -> list[Address]:
         """Return (host, port) of everybody in a swarm, IPv4 first, each family in order.
@@ -95,10 +102,10 @@ class SimpleTracker:
         Raises:
             ValueError: it is no infohash.
         """
-        now, key = trio.current_time(), _infohash(infohash)
+        registry, key, now = self._server.registry, _infohash(infohash), trio.current_time()
         found = []
         for family in Family:
-            packed = self._server.registry.draw(key, family, _EVERYBODY, now)
+            packed = registry.draw(key, family, _EVERYBODY, now)
             size = family.address_bytes
             found += sorted(packed[at : at + size] for at in range(0, len(packed), size))
         return [unpack_address(peer) for peer in found]
@@ -122,9 +129,14 @@ class SimpleTracker:
     def _listen(self, port: int | None) -> tuple[str, ...]:
         return () if port is None else (self._at(port),)
 
-    def _at(self, port: int | None) -> str:
+    def _url(self, scheme: str, port: int | None) -> str:
         if port is None:
             raise ValueError("this carrier is switched off")
+        if self._bound is None and not port:
+            raise RuntimeError("the port is not known before the `async with` block has begun")
+        return f"{scheme}://{self._at(port)}/announce"
+
+    def _at(self, port: int) -> str:
         return format_address(pack_address((self._host, port)))
 
 

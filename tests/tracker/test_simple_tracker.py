@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -10,7 +11,7 @@ import pytest
 import trio
 
 from crawler.swarm.registry import RegistryBounds
-from crawler.tracker import ListenError, SimpleTracker, TrackerPolicy, TrackerSettings
+from crawler.tracker import ListenError, SimpleTracker, TrackerPolicy, TrackerServer, TrackerSettings
 from crawler.wire import tracker_http
 from crawler.wire.compact import pack_address
 from crawler.wire.tracker import AnnounceAnswer, AnnounceRequest, Event, ScrapeCounts, TrackerFailure
@@ -209,6 +210,24 @@ async def test_pages_for_the_owner() -> None:
     assert other.startswith(b"HTTP/1.1 404 ")
 
 
+async def test_pages_apart_are_nowhere_else() -> None:
+    """Where the pages have an address of their own, clients find none at the tracker's."""
+    server = TrackerServer(
+        http=("127.0.0.1:0",), pages="127.0.0.1:0", settings=TrackerSettings(), rng=random.Random(1)
+    )
+    assert server.pages is not None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.run)
+        found = [
+            (await http_get("127.0.0.1", port, path)).split(b" ")[1]
+            for port in (server.http[0][1], server.pages[1])
+            for path in ("/stats", "/metrics", "/scrape")
+        ]
+        nursery.cancel_scope.cancel()
+
+    assert found == [b"404", b"404", b"200", b"200", b"200", b"404"]
+
+
 async def test_every_figure_has_a_metric() -> None:
     """No counter can be added to the tracker without a metric that tells it."""
     from crawler.metrics import leaves  # noqa: PLC0415 - for this test alone
@@ -234,6 +253,18 @@ async def test_a_taken_port_is_told_in_one_line() -> None:
     async with again:
         assert again.udp_url == f"udp://127.0.0.1:{first.udp_port}/announce"
         assert again.http_url == f"http://127.0.0.1:{first.http_port}/announce"
+
+
+def test_before_its_block_it_says_so() -> None:
+    """Whoever asks too early, or for a carrier that is off, is told what is wrong."""
+    tracker = SimpleTracker(http_port=None)
+    for ask in (tracker.swarm_count, tracker.figures, lambda: tracker.get_peers(SWARM)):
+        with pytest.raises(RuntimeError, match="within its `async with` block"):
+            ask()
+    with pytest.raises(RuntimeError, match="port is not known before"):
+        _ = tracker.udp_url
+    with pytest.raises(ValueError, match="switched off"):
+        _ = tracker.http_url
 
 
 async def test_the_blocks_own_error_comes_out_as_it_is() -> None:
