@@ -183,7 +183,8 @@ class Registry:
         if address.endswith(_NO_PORT):
             self.counters.portless += 1
         else:
-            swarm = swarm or self._new_swarm(infohash)
+            # An empty swarm counts as false, yet its downloads are remembered.
+            swarm = self._new_swarm(infohash) if swarm is None else swarm
             if swarm is not None:
                 population = self._keep(swarm, address, peer_id, event, slot, seed=seed)
         peers = b"" if population is None else population.draw(numwant, self._rng, without=address)

@@ -86,6 +86,8 @@ def test_a_swarm_is_forgotten_with_its_last_peer() -> None:
 
     join(tracker, address(1), event=Event.COMPLETED, seed=True)
     join(tracker, address(1), event=Event.STOPPED)
+    join(tracker, address(2))
+    join(tracker, address(2), event=Event.STOPPED)
     assert tracker.scrape(SWARM, LIFETIME) == ScrapeCounts(0, 1, 0)
     assert tracker.swarm_count == 1
     assert tracker.scrape(SWARM, LIFETIME + 200) == ScrapeCounts(0, 0, 0)
