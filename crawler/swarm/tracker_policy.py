@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 import attrs
 
@@ -12,6 +13,11 @@ from crawler.settings import setting
 if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Set as AbstractSet
+
+_PREFIX_BYTES: Final = 8
+_STRANGER_BYTES: Final = 2
+STRANGERS: Final = 1 << 8 * _STRANGER_BYTES
+"""How many strangers are told apart."""
 
 
 @attrs.frozen
@@ -78,18 +84,28 @@ class TrackerCounters:
 class Doorman:
     """Who may ask for what, the same for every carrier.
 
+    Whoever has not proved its address has a budget apart, or a forged source could use up somebody's. Those
+    budgets are shared by chance among so many that forging more sources than can be told apart locks out
+    nobody.
+
     Attributes:
         hold: takes a request from the budget of an IP (4 bytes, or the 8 of a /64) at a time, and returns 0,
             or the seconds until there is one.
+        hold_stranger: the same for two bytes that tell strangers apart.
         allowed: the only infohashes that are served; None for all.
     """
 
     hold: Callable[[bytes, float], float]
+    hold_stranger: Callable[[bytes, float], float]
     allowed: AbstractSet[bytes] | None = None
 
     def wait(self, ip: bytes, now: float) -> float:
         """Seconds that ``ip`` (4 or 16 bytes) must wait; 0 takes a request from its budget."""
-        return self.hold(ip[:8], now)
+        return self.hold(ip[:_PREFIX_BYTES], now)
+
+    def wait_stranger(self, ip: bytes, now: float) -> float:
+        """The same for an ``ip`` that anybody may have written on a datagram."""
+        return self.hold_stranger(crc32(ip[:_PREFIX_BYTES]).to_bytes(4, "big")[:_STRANGER_BYTES], now)
 
     def serves(self, infohash: bytes) -> bool:
         """Whether the tracker is for ``infohash``."""

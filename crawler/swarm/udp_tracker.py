@@ -28,8 +28,7 @@ _MOST_PEERS: Final = {
 }
 _PORT_BYTES: Final = 2
 _NO_PORT: Final = bytes(_PORT_BYTES)
-_ACTION: Final = slice(8, 12)
-_CONNECT_ACTION: Final = wire.CONNECT.to_bytes(4, "big")
+_ACTIONS: Final = frozenset({wire.CONNECT, wire.ANNOUNCE, wire.SCRAPE})
 
 
 class UdpTracker:
@@ -44,7 +43,11 @@ class UdpTracker:
     ) -> None:
         self.counters = TrackerCounters()
         self._registry = registry
-        self._config = config
+        self._interval = config.interval
+        self._most_peers = {
+            size: (min(config.peers_for(None), most), min(config.max_numwant, most))
+            for size, most in _MOST_PEERS.items()
+        }
         self._doorman = doorman
         self._ids = ids
 
@@ -54,37 +57,39 @@ class UdpTracker:
         counters.received += 1
         counters.bytes_in += len(data)
         reply = self._answer(data, source, now)
-        if reply is not None:
-            counters.bytes_out += len(reply)
-        return reply
+        counters.bytes_out += len(reply)
+        return reply or None
 
-    def _answer(self, data: bytes, source: bytes, now: float) -> bytes | None:
-        ignored = self._why_ignored(data, source, now)
-        if ignored:
-            self.counters.dropped[ignored] += 1
-            return None
+    def _answer(self, data: bytes, source: bytes, now: float) -> bytes:
+        if len(data) < wire.HEAD_BYTES or source.endswith(_NO_PORT):
+            return self._ignore("too_short" if len(data) < wire.HEAD_BYTES else "port_zero")
         connection_id, action, transaction = wire.read_head(data)
         ip = source[:-_PORT_BYTES]
-        if action == wire.CONNECT:
-            self.counters.answered["connect"] += 1
-            return wire.encode_connect_reply(transaction, self._ids.issue(ip, now))
-        if not self._ids.valid(connection_id, ip, now):
-            return self._refuse_unproved(data, action, transaction)
+        if action == wire.CONNECT or not self._ids.valid(connection_id, ip, now):
+            return self._answer_stranger(data, ip, now)
+        if self._doorman.wait(ip, now):
+            return self._ignore("over_rate")
         if action == wire.ANNOUNCE:
             return self._announce(data, ip, now)
         if action == wire.SCRAPE:
             return self._scrape(data, transaction, now)
         return self._refuse(transaction, "unknown_action", "unknown action")
 
-    def _why_ignored(self, data: bytes, source: bytes, now: float) -> str:
-        """Return why ``data`` is worth no look; "" if it is, and then its sender's budget has paid for it."""
-        if len(data) < wire.HEAD_BYTES:
-            return "too_short"
-        if source.endswith(_NO_PORT):
-            return "port_zero"
-        if data[_ACTION] == _CONNECT_ACTION and not data.startswith(wire.PROTOCOL_ID):
-            return "no_protocol_id"
-        return "over_rate" if self._doorman.wait(source[:-_PORT_BYTES], now) else ""
+    def _answer_stranger(self, data: bytes, ip: bytes, now: float) -> bytes:
+        """Answer who has not proved its address: with an id, or that its id is no good, in no more bytes."""
+        connection_id, action, transaction = wire.read_head(data)
+        if action == wire.CONNECT and connection_id != wire.PROTOCOL_ID:
+            return self._ignore("no_protocol_id")
+        error = wire.encode_error(transaction, "bad connection id")
+        if action not in _ACTIONS or (action != wire.CONNECT and len(error) > len(data)):
+            return self._ignore("bad_connection_id")
+        if self._doorman.wait_stranger(ip, now):
+            return self._ignore("strangers_over_rate")
+        if action == wire.CONNECT:
+            self.counters.answered["connect"] += 1
+            return wire.encode_connect_reply(transaction, self._ids.issue(ip, now))
+        self.counters.refused["bad_connection_id"] += 1
+        return error
 
     def _announce(self, data: bytes, ip: bytes, now: float) -> bytes:
         if len(data) < wire.ANNOUNCE_BYTES:
@@ -94,15 +99,17 @@ class UdpTracker:
         _, _, transaction, infohash, peer_id, _, left, _, event, _, _, numwant, port = wire.read_announce(
             data
         )
-        if not self._doorman.serves(infohash):
+        allowed = self._doorman.allowed
+        if allowed is not None and infohash not in allowed:
             return self._refuse(transaction, "not_allowed", _NOT_ALLOWED)
         address = ip + port.to_bytes(_PORT_BYTES, "big")
-        count = min(self._config.peers_for(numwant), _MOST_PEERS[len(address)])
+        usual, most = self._most_peers[len(address)]
+        count = usual if numwant < 0 else min(numwant, most)
         seeders, leechers, _, peers = self._registry.announce(
             infohash, address, event, count, now, seed=not left, peer_id=peer_id
         )
         self.counters.answered["announce"] += 1
-        return wire.encode_announce_reply(transaction, self._config.interval, leechers, seeders, peers)
+        return wire.encode_announce_reply(transaction, self._interval, leechers, seeders, peers)
 
     def _scrape(self, data: bytes, transaction: int, now: float) -> bytes:
         try:
@@ -114,14 +121,10 @@ class UdpTracker:
         self.counters.answered["scrape"] += 1
         return wire.encode_scrape_reply(transaction, [self._registry.scrape(h, now) for h in infohashes])
 
-    def _refuse_unproved(self, data: bytes, action: int, transaction: int) -> bytes | None:
-        """Tell a client at once that its id is no good, but never in more bytes than it sent."""
-        error = wire.encode_error(transaction, "bad connection id")
-        if action not in {wire.ANNOUNCE, wire.SCRAPE} or len(error) > len(data):
-            self.counters.dropped["bad_connection_id"] += 1
-            return None
-        self.counters.refused["bad_connection_id"] += 1
-        return error
+    def _ignore(self, reason: str) -> bytes:
+        """Meet it with silence."""
+        self.counters.dropped[reason] += 1
+        return b""
 
     def _refuse(self, transaction: int, reason: str, text: str) -> bytes:
         self.counters.refused[reason] += 1

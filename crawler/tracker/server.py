@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from importlib import import_module
+from random import Random
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
@@ -17,7 +18,7 @@ from crawler.net.http_terms import HttpConfig
 from crawler.net.limits import KeyedBuckets
 from crawler.swarm.connection_ids import ConnectionIds
 from crawler.swarm.registry import Registry, RegistryBounds
-from crawler.swarm.tracker_policy import Doorman, TrackerPolicy
+from crawler.swarm.tracker_policy import STRANGERS, Doorman, TrackerPolicy
 from crawler.swarm.udp_tracker import UdpTracker
 from crawler.tracker.figures import TABLE
 from crawler.tracker.http import HttpTracker
@@ -27,7 +28,6 @@ from crawler.wire.compact import parse_address
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from collections.abc import Set as AbstractSet
-    from random import Random
 
     from crawler.net.http_terms import AsgiApp
     from crawler.wire.compact import Address
@@ -66,7 +66,7 @@ class TrackerServer:
         http: the same over HTTP.
         pages: where /stats and /metrics are served, and nowhere else; "": wherever HTTP is.
         settings: everything else.
-        rng: draws peers and keys; `SystemRandom` in the wild.
+        rng: draws keys and seeds; `SystemRandom` in the wild.
         on_event: is told ``http.failed`` with ``exc_info``, should an HTTP request hit a fault of ours.
 
     Attributes:
@@ -92,9 +92,13 @@ class TrackerServer:
         on_event: Callable[..., None] = lambda *_words, **_fields: None,
     ) -> None:
         config = settings.tracker
-        buckets = KeyedBuckets(config.ip_rate, config.ip_burst, config.max_tracked)
-        self.registry = Registry(settings.registry, rng, interval=config.interval)
-        self.doorman = Doorman(buckets.take, settings.allowed)
+        # Who is given out may be guessed, and the system's chance would be a call into the kernel each time.
+        self.registry = Registry(settings.registry, Random(rng.getrandbits(128)), interval=config.interval)
+        self.doorman = Doorman(
+            KeyedBuckets(config.ip_rate, config.ip_burst, config.max_tracked).take,
+            KeyedBuckets(config.ip_rate, config.ip_burst, STRANGERS).take,
+            settings.allowed,
+        )
         self._udp_tracker = UdpTracker(self.registry, config, self.doorman, ConnectionIds(rng))
         self._pages = OwnersPages(self.figures, lambda accept: metrics.render(self.figures(), TABLE, accept))
         self._http_tracker = HttpTracker(

@@ -30,6 +30,11 @@ BOUNDS = RegistryBounds(max_swarms=50, max_peers=500, max_peers_per_swarm=100)
 ANNOUNCE = AnnounceRequest(b"s" * 20, b"-XX0001-abcdefghijkl", 6881, left=1, numwant=50)
 
 
+def free(_key: bytes, _now: float) -> float:
+    """A budget without an end."""
+    return 0.0
+
+
 def mutated(data: bytes, rng: random.Random) -> bytes:
     """Return ``data`` cut, grown, or with some bytes changed; now and then as it is."""
     changed = bytearray(data)
@@ -67,7 +72,7 @@ def test_a_hundred_thousand_packets() -> None:
     rng = random.Random(SEED)
     ids = ConnectionIds(rng)
     registry = Registry(BOUNDS, rng)
-    server = UdpTracker(registry, TrackerPolicy(), Doorman(lambda _ip, _now: 0.0), ids)
+    server = UdpTracker(registry, TrackerPolicy(), Doorman(free, free), ids)
     now = 0.0
     for _ in range(PACKETS):
         now += rng.choice((0.0, 0.01, 1.0))
@@ -120,7 +125,7 @@ async def test_a_hundred_thousand_requests() -> None:
     tracker = HttpTracker(
         registry,
         TrackerPolicy(),
-        Doorman(lambda _ip, _now: 0.0),
+        Doorman(free, free),
     )
     failures = 0
     for number in range(REQUESTS):

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crawler.net.limits import KeyedBuckets
 from crawler.swarm.connection_ids import LIFETIME, ConnectionIds
 from crawler.swarm.registry import Registry, RegistryBounds
-from crawler.swarm.tracker_policy import Doorman, TrackerPolicy
+from crawler.swarm.tracker_policy import STRANGERS, Doorman, TrackerPolicy
 from crawler.swarm.udp_tracker import LONGEST_REPLY, UdpTracker
 from crawler.wire import tracker_udp as wire
 from crawler.wire.compact import Family, pack_address
@@ -28,12 +29,14 @@ A, B, C6 = (pack_address((host, 4000)) for host in ("1.2.3.4", "5.6.7.8", "2001:
 def tracker(
     *,
     hold: Callable[[bytes, float], float] = lambda _ip, _now: 0.0,
+    hold_stranger: Callable[[bytes, float], float] = lambda _key, _now: 0.0,
     allowed: AbstractSet[bytes] | None = None,
     max_numwant: int = 200,
 ) -> UdpTracker:
     rng = random.Random(5)
     config = TrackerPolicy(interval=900, max_numwant=max_numwant)
-    return UdpTracker(Registry(RegistryBounds(), rng), config, Doorman(hold, allowed), ConnectionIds(rng))
+    doorman = Doorman(hold, hold_stranger, allowed)
+    return UdpTracker(Registry(RegistryBounds(), rng), config, doorman, ConnectionIds(rng))
 
 
 def connected(server: UdpTracker, source: bytes, now: float = 0.0) -> bytes:
@@ -180,11 +183,37 @@ def test_who_asks_too_often_is_met_with_silence() -> None:
         return 1.0
 
     server = tracker(hold=hold)
+    for source in (A, C6):
+        request = wire.encode_scrape([SWARM], connected(server, source), 9)
+        assert server.answer(request, source, 0.0) is None
 
-    assert server.answer(wire.encode_connect(1), A, 0.0) is None
-    assert server.answer(wire.encode_connect(1), C6, 0.0) is None
     assert asked == [A[:4], C6[:8]]
     assert server.counters.dropped == {"over_rate": 2}
+
+
+def test_a_forged_source_uses_up_nobodys_budget() -> None:
+    """However much is sent in a client's name, what it sends itself with its connection id is answered."""
+    limited = KeyedBuckets(1.0, 5.0, 1000).take
+    server = tracker(hold=limited, hold_stranger=KeyedBuckets(1.0, 5.0, STRANGERS).take)
+    good = connected(server, A)
+    data = wire.encode_announce(AnnounceRequest(SWARM, PEER_ID, 6881), good, 9)
+    forged = wire.encode_announce(AnnounceRequest(SWARM, PEER_ID, 6881), b"whatever", 9)
+
+    told = [server.answer(packet, A, 0.0) for packet in (wire.encode_connect(7), forged) * 50]
+    assert sum(reply is not None for reply in told) == 4
+    assert server.counters.dropped == {"strangers_over_rate": 96}
+    answers = [server.answer(data, A, 0.0) for _ in range(6)]
+    assert [reply is not None and reply[3] == wire.ANNOUNCE for reply in answers] == [True] * 5 + [False]
+    assert server.counters.dropped["over_rate"] == 1
+
+
+def test_a_flood_of_forged_sources_locks_out_nobody() -> None:
+    """After a packet each from more sources than are remembered, a newcomer still gets its connection id."""
+    server = tracker(hold_stranger=KeyedBuckets(50.0, 500.0, STRANGERS).take)
+    for number in range(2 * STRANGERS):
+        server.answer(wire.encode_connect(7), number.to_bytes(4, "big") + b"\x1a\xe1", 0.0)
+    connected(server, pack_address(("203.0.113.9", 4000)))
+    connected(server, C6)
 
 
 HEADS = st.sampled_from([wire.PROTOCOL_ID, bytes(8), b"\xff" * 8]) | st.binary(min_size=8, max_size=8)
