@@ -49,7 +49,11 @@ class DatagramServer:
             while True:
                 batch = await self.socket.receive_batch()
                 now = trio.current_time()
-                answered = [(self._answer(data, pack_address(source), now), source) for data, source in batch]
-                self.socket.send_batch([(reply, to) for reply, to in answered if reply is not None])
+                replies = []
+                for data, source in batch:
+                    reply = self._answer(data, pack_address(source), now)
+                    if reply is not None:
+                        replies.append((reply, source))
+                self.socket.send_batch(replies)
         finally:
             self.socket.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from hashlib import blake2b
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -17,9 +18,11 @@ LIFETIME: Final = 120
 """Seconds for which an id is good (BEP 15)."""
 
 _KEY_BYTES: Final = 16
-_STAMP_BYTES: Final = 2
-_STAMPS: Final = 1 << 8 * _STAMP_BYTES
+_STAMPS: Final = 1 << 16
 _SIGNATURE_BYTES: Final = 6
+_ID: Final = Struct(f">H{_SIGNATURE_BYTES}s")
+_WRITE, _READ = _ID.pack, _ID.unpack
+_SECOND: Final = Struct(">q").pack
 
 
 class ConnectionIds:
@@ -32,17 +35,16 @@ class ConnectionIds:
     def issue(self, ip: bytes, now: float) -> bytes:
         """Return the 8 bytes with which ``ip`` (4 or 16 bytes) may ask for `LIFETIME` seconds."""
         second = int(now)
-        return (second % _STAMPS).to_bytes(_STAMP_BYTES, "big") + self._sign(ip, second)
+        return _WRITE(second % _STAMPS, self._sign(ip, second))
 
     def valid(self, connection_id: bytes, ip: bytes, now: float) -> bool:
         """Whether ``connection_id`` was issued to ``ip`` at most `LIFETIME` seconds ago."""
         second = int(now)
-        age = (second - int.from_bytes(connection_id[:_STAMP_BYTES], "big")) % _STAMPS
-        return age <= LIFETIME and hmac.compare_digest(
-            self._sign(ip, second - age), connection_id[_STAMP_BYTES:]
-        )
+        stamp, said = _READ(connection_id)
+        age = (second - stamp) % _STAMPS
+        return age <= LIFETIME and hmac.compare_digest(self._sign(ip, second - age), said)
 
     def _sign(self, ip: bytes, second: int) -> bytes:
         signature = self._keyed.copy()
-        signature.update(second.to_bytes(8, "big", signed=True) + ip)
+        signature.update(_SECOND(second) + ip)
         return signature.digest()

@@ -27,62 +27,57 @@ class Population:
         seeds: how many of them are seeds.
     """
 
-    __slots__ = ("_at", "_ids", "_marks", "_packed", "_size", "_swept", "seeds")
+    __slots__ = ("_at", "_ids", "_marks", "_packed", "_size", "find", "seeds", "swept")
 
     def __init__(self, size: int, slot: int, *, ids: bool = True) -> None:
         """Start empty in time slot ``slot``; addresses will have ``size`` bytes; ``ids``: keep peer ids."""
         self.seeds = 0
+        self.swept = slot
         self._size = size
-        self._swept = slot
         self._at: dict[bytes, int] = {}
         self._packed = bytearray()
         self._marks = bytearray()
         self._ids = bytearray() if ids else None
+        self.find = self._at.get
 
     def __len__(self) -> int:
         return len(self._marks)
 
-    def __contains__(self, address: bytes) -> bool:
-        return address in self._at
-
-    def is_seed(self, address: bytes) -> bool:
-        """Whether ``address`` is here as a seed."""
-        at = self._at.get(address)
-        return at is not None and bool(self._marks[at] & 1)
+    def is_seed(self, at: int) -> bool:
+        """Whether the one at ``at`` is a seed."""
+        return bool(self._marks[at] & 1)
 
     def id_of(self, address: bytes) -> bytes | None:
         """The peer id that ``address`` gave last; None if it is not here, or ids are not kept."""
         at = self._at.get(address)
         return None if at is None or self._ids is None else bytes(self._ids[at * _ID : at * _ID + _ID])
 
-    def put(self, address: bytes, peer_id: bytes, *, seed: bool, slot: int, rng: Random) -> bool:
-        """Take in ``address``, or refresh it; True if it is new. ``peer_id`` has 20 bytes."""
-        mark = slot % _SLOT_VALUES << 1 | seed
-        at = self._at.get(address)
-        if at is not None:
-            self.seeds += seed - (self._marks[at] & 1)
-            self._marks[at] = mark
-            if self._ids is not None:
-                self._ids[at * _ID : at * _ID + _ID] = peer_id
-            return False
-        self.seeds += seed
+    def refresh(self, at: int, peer_id: bytes, slot: int, *, seed: bool) -> None:
+        """Note that the one at ``at`` is still there. ``peer_id`` has 20 bytes."""
+        mark, marks = slot % _SLOT_VALUES << 1 | seed, self._marks
+        if marks[at] != mark:
+            self.seeds += seed - (marks[at] & 1)
+            marks[at] = mark
+        if self._ids is not None:
+            self._ids[at * _ID : at * _ID + _ID] = peer_id
+
+    def add(self, address: bytes, peer_id: bytes, slot: int, rng: Random, *, seed: bool) -> int:
+        """Take in ``address``, which is not here yet; returns where it lies. ``peer_id`` has 20 bytes."""
         count, size = len(self._marks), self._size
         at = int(rng.random() * (count + 1))
         self._packed += address
-        self._marks.append(mark)
+        self._marks.append(slot % _SLOT_VALUES << 1)
         if self._ids is not None:
             self._ids += peer_id
         if at != count:
             begin = at * size
-            moved = bytes(self._packed[begin : begin + size])
+            self._at[bytes(self._packed[begin : begin + size])] = count
             self._copy(at, count)
-            self._at[moved] = count
             self._packed[begin : begin + size] = address
-            self._marks[at] = mark
-            if self._ids is not None:
-                self._ids[at * _ID : at * _ID + _ID] = peer_id
+            self._marks[at] = slot % _SLOT_VALUES << 1
         self._at[address] = at
-        return True
+        self.refresh(at, peer_id, slot, seed=seed)
+        return at
 
     def _copy(self, source: int, to: int) -> None:
         """Write what lies at ``source`` over what lies at ``to``."""
@@ -119,10 +114,10 @@ class Population:
 
     def sweep(self, slot: int) -> int:
         """Forget everybody whose time is over in ``slot`` (never an earlier one); returns how many."""
-        if slot == self._swept:
+        if slot == self.swept:
             return 0
         before = len(self._marks)
-        oldest, self._swept = self._swept - LIFETIME_SLOTS, slot
+        oldest, self.swept = self.swept - LIFETIME_SLOTS, slot
         if slot - LIFETIME_SLOTS > oldest + LIFETIME_SLOTS:
             # Nobody was heard of since the last sweep.
             self.__init__(self._size, slot, ids=self._ids is not None)  # type: ignore[misc] # all is forgotten
@@ -133,23 +128,24 @@ class Population:
                     self._drop_at(at)
         return before - len(self._marks)
 
-    def draw(self, count: int, rng: Random, *, without: bytes = b"") -> bytes:
-        """At most ``count`` addresses, drawn by lot and joined; never ``without``."""
+    def draw(self, count: int, rng: Random, own: int | None = None) -> bytes:
+        """At most ``count`` addresses, drawn by lot and joined; never the one that lies at ``own``."""
         held, size = len(self._marks), self._size
         if count <= 0 or not held:
             return b""
-        own = self._at.get(without)
-        wanted = count + (own is not None)
-        if wanted >= held:
+        packed = self._packed
+        if count + (own is not None) >= held:
             if own is None:
-                return bytes(self._packed)
-            return bytes(self._packed[: own * size] + self._packed[(own + 1) * size :])
+                return bytes(packed)
+            return bytes(packed[: own * size] + packed[(own + 1) * size :])
         start = int(rng.random() * held)
-        drawn = self._packed[start * size : (start + wanted) * size]
-        if start + wanted > held:
-            drawn += self._packed[: (start + wanted - held) * size]
-        if own is not None:
-            behind = (own - start) % held
-            at = min(behind, count) * size
-            del drawn[at : at + size]
+        end = start + count
+        if end < held:
+            if own is None or not start <= own < end:
+                return bytes(packed[start * size : end * size])
+            return bytes(packed[start * size : own * size] + packed[(own + 1) * size : (end + 1) * size])
+        # Around the corner, with one more in place of the one that is left out.
+        drawn = packed[start * size :] + packed[: (end + 1 - held) * size]
+        begin = count * size if own is None else min((own - start) % held, count) * size
+        del drawn[begin : begin + size]
         return bytes(drawn)

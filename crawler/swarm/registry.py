@@ -6,6 +6,7 @@ on how many there are. Every bound is a setting; ``now`` may not run backwards.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from crawler.wire.compact import Family
 
-_COMPLETED, _STOPPED = Event.COMPLETED, Event.STOPPED
+_COMPLETED, _STOPPED = int(Event.COMPLETED), int(Event.STOPPED)
+_IPV4_BYTES: Final = 6
 _PORT_BYTES: Final = 2
 _NO_PORT: Final = bytes(_PORT_BYTES)
 _NO_PEER_ID: Final = bytes(20)
@@ -95,21 +97,41 @@ class Standing(NamedTuple):
     peers: bytes
 
 
-class _Swarm:
-    """The two populations of a swarm, of IPv4 and IPv6."""
+_standing = partial(tuple.__new__, Standing)
+"""A `Standing` of a tuple, in half the time."""
 
-    __slots__ = ("completed", "heard", "populations")
+
+_NOBODY: Final = Standing(0, 0, 0, b"")
+
+
+class _Swarm:
+    """The two populations of a swarm, each there once there was somebody."""
+
+    __slots__ = ("completed", "four", "heard", "six")
 
     def __init__(self) -> None:
         self.completed = 0
         self.heard = 0
-        self.populations: dict[int, Population] = {}
+        self.four: Population | None = None
+        self.six: Population | None = None
 
-    def seeds(self) -> int:
-        return sum([p.seeds for p in self.populations.values()])
+    def population(self, size: int) -> Population | None:
+        return self.four if size == _IPV4_BYTES else self.six
+
+    def populations(self) -> list[Population]:
+        return [population for population in (self.four, self.six) if population is not None]
+
+    def standing(self, peers: bytes = b"") -> Standing:
+        four, six = self.four, self.six
+        if four is not None and six is None:
+            seeds, everybody = four.seeds, len(four)
+        else:
+            seeds = sum([population.seeds for population in self.populations()])
+            everybody = len(self)
+        return _standing((seeds, everybody - seeds, self.completed, peers))
 
     def __len__(self) -> int:
-        return sum([len(p) for p in self.populations.values()])
+        return sum(map(len, self.populations()))
 
 
 class Registry:
@@ -170,31 +192,67 @@ class Registry:
         """
         slot = int(now // self._slot_seconds)
         swarm = self._swarms.get(infohash)
-        population = None if swarm is None else swarm.populations.get(len(address))
-        if population is not None and (gone := population.sweep(slot)):
-            self._expired(gone)
+        population = at = None
+        if swarm is not None:
+            population = swarm.four if len(address) == _IPV4_BYTES else swarm.six
+        if population is not None:
+            if population.swept != slot:
+                self._expired(population.sweep(slot))
+            at = population.find(address)
         if event == _STOPPED:
-            if population is not None and population.drop(address):
-                self.counters.stopped += 1
-                self._held -= 1
-            standing = self._standing(swarm, b"")
-            self._forget_if_nothing_is_left(infohash)
-            return standing
+            return self._leave(infohash, address)
+        if swarm is None or population is None or at is None or event == _COMPLETED:
+            return self._greet(infohash, address, peer_id, event, numwant, slot, seed=seed)
+        # The hot path: it is there, as most are.
+        self.counters.refreshed += 1
+        swarm.heard = slot
+        population.refresh(at, peer_id, slot, seed=seed)
+        return swarm.standing(population.draw(numwant, self._rng, at))
+
+    def _greet(
+        self,
+        infohash: bytes,
+        address: bytes,
+        peer_id: bytes,
+        event: int,
+        numwant: int,
+        slot: int,
+        *,
+        seed: bool,
+    ) -> Standing:
+        """Note a peer that is new, or has news."""
+        swarm, size = self._swarms.get(infohash), len(address)
         if address.endswith(_NO_PORT):
             self.counters.portless += 1
-        else:
-            # An empty swarm counts as false, yet its downloads are remembered.
-            swarm = self._new_swarm(infohash) if swarm is None else swarm
-            if swarm is not None:
-                population = self._keep(swarm, address, peer_id, event, slot, seed=seed)
-        peers = b"" if population is None else population.draw(numwant, self._rng, without=address)
-        return self._standing(swarm, peers)
+            population = None if swarm is None else swarm.population(size)
+            peers = b"" if population is None else population.draw(numwant, self._rng)
+            return _NOBODY if swarm is None else swarm.standing(peers)
+        if swarm is None:
+            swarm = self._new_swarm(infohash)
+            if swarm is None:
+                return _NOBODY
+        population = swarm.population(size)
+        if population is None:
+            population = self._new_population(swarm, size, slot)
+        at = self._keep(swarm, population, address, peer_id, event, slot, seed=seed)
+        return swarm.standing(population.draw(numwant, self._rng, at))
+
+    def _leave(self, infohash: bytes, address: bytes) -> Standing:
+        swarm = self._swarms.get(infohash)
+        if swarm is None:
+            return _NOBODY
+        population = swarm.population(len(address))
+        if population is not None and population.drop(address):
+            self.counters.stopped += 1
+            self._held -= 1
+        self._forget_if_nothing_is_left(infohash)
+        return swarm.standing()
 
     def draw(self, infohash: bytes, family: Family, numwant: int, now: float) -> bytes:
         """At most ``numwant`` compact addresses of ``family``, drawn by lot and joined."""
         self._sweep(infohash, now)
         swarm = self._swarms.get(infohash)
-        population = None if swarm is None else swarm.populations.get(family.address_bytes)
+        population = None if swarm is None else swarm.population(family.address_bytes)
         return b"" if population is None else population.draw(numwant, self._rng)
 
     def peer_ids(self, infohash: bytes, addresses: Iterable[bytes]) -> dict[bytes, bytes]:
@@ -204,7 +262,7 @@ class Registry:
             return {}
         found = {}
         for address in addresses:
-            population = swarm.populations.get(len(address))
+            population = swarm.population(len(address))
             peer_id = None if population is None else population.id_of(address)
             if peer_id is not None:
                 found[address] = peer_id
@@ -213,7 +271,8 @@ class Registry:
     def scrape(self, infohash: bytes, now: float) -> ScrapeCounts:
         """The size of a swarm; zeros for one that is not known."""
         self._sweep(infohash, now)
-        standing = self._standing(self._swarms.get(infohash), b"")
+        swarm = self._swarms.get(infohash)
+        standing = _NOBODY if swarm is None else swarm.standing()
         return ScrapeCounts(standing.seeders, standing.completed, standing.leechers)
 
     def sweep(self, now: float) -> None:
@@ -233,7 +292,7 @@ class Registry:
         if swarm is None:
             return
         slot = int(now // self._slot_seconds)
-        for population in swarm.populations.values():
+        for population in swarm.populations():
             if gone := population.sweep(slot):
                 self._expired(gone)
         if slot > swarm.heard + LIFETIME_SLOTS:
@@ -252,40 +311,50 @@ class Registry:
         return swarm
 
     def _keep(
-        self, swarm: _Swarm, address: bytes, peer_id: bytes, event: int, slot: int, *, seed: bool
-    ) -> Population | None:
-        """Put a peer into its population, or leave it out where nobody can make room."""
-        counters, size = self.counters, len(address)
-        population = swarm.populations.get(size)
-        if population is None:
-            ids = self._config.keep_peer_ids
-            population = swarm.populations[size] = Population(size, slot, ids=ids)
-        if event == _COMPLETED and not population.is_seed(address):
+        self,
+        swarm: _Swarm,
+        population: Population,
+        address: bytes,
+        peer_id: bytes,
+        event: int,
+        slot: int,
+        *,
+        seed: bool,
+    ) -> int | None:
+        """Put a peer into its population and return where it is; None where nobody can make room."""
+        at = population.find(address)
+        if event == _COMPLETED and (at is None or not population.is_seed(at)):
             swarm.completed += 1
-            counters.completed += 1
+            self.counters.completed += 1
         swarm.heard = slot
-        if not self._has_room(population) and address not in population:
-            if not len(population):
-                counters.refused += 1
-                return population
-            population.drop_any(self._rng)
-            counters.displaced += 1
-            self._held -= 1
-        if population.put(address, peer_id, seed=seed, slot=slot, rng=self._rng):
-            counters.stored += 1
+        if at is not None:
+            self.counters.refreshed += 1
+            population.refresh(at, peer_id, slot, seed=seed)
+        elif self._made_room(population):
+            self.counters.stored += 1
             self._held += 1
+            at = population.add(address, peer_id, slot, self._rng, seed=seed)
+        return at
+
+    def _new_population(self, swarm: _Swarm, size: int, slot: int) -> Population:
+        population = Population(size, slot, ids=self._config.keep_peer_ids)
+        if size == _IPV4_BYTES:
+            swarm.four = population
         else:
-            counters.refreshed += 1
+            swarm.six = population
         return population
 
-    def _has_room(self, population: Population) -> bool:
-        return self._held < self._config.max_peers and len(population) < self._config.max_peers_per_swarm
-
-    def _standing(self, swarm: _Swarm | None, peers: bytes) -> Standing:
-        if swarm is None:
-            return Standing(0, 0, 0, peers)
-        seeders = swarm.seeds()
-        return Standing(seeders, len(swarm) - seeders, swarm.completed, peers)
+    def _made_room(self, population: Population) -> bool:
+        """Whether there is room for one more, made by somebody of its population where need be."""
+        if self._held < self._config.max_peers and len(population) < self._config.max_peers_per_swarm:
+            return True
+        if not len(population):
+            self.counters.refused += 1
+            return False
+        population.drop_any(self._rng)
+        self.counters.displaced += 1
+        self._held -= 1
+        return True
 
     def _forget_if_nothing_is_left(self, infohash: bytes) -> None:
         swarm = self._swarms.get(infohash)

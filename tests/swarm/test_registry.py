@@ -238,7 +238,13 @@ def test_a_population_stays_whole(numbers: list[tuple[int, bool]], seed: int, id
     for number, comes in numbers:
         peer, peer_id = address(number), rng.randbytes(20)
         if comes:
-            assert population.put(peer, peer_id, seed=False, slot=0, rng=rng) == (peer not in members)
+            at = population.find(peer)
+            assert (at is None) == (peer not in members)
+            if at is None:
+                at = population.add(peer, peer_id, 0, rng, seed=False)
+            else:
+                population.refresh(at, peer_id, 0, seed=False)
+            assert population.find(peer) == at
             members[peer] = peer_id
         else:
             assert population.drop(peer) == (peer in members)
