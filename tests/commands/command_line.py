@@ -91,5 +91,5 @@ def interrupt(process: subprocess.Popen[str], ready: Callable[[], bool]) -> Done
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=30)
     return Done(process.returncode, out, err)

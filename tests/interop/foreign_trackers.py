@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import shutil
 import socket
 import subprocess
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_READY_SECONDS: Final = 20.0
+_READY_SECONDS: Final = 60.0
+_PORTS: Final = (20_000, 32_000)
+"""Below those that Linux chooses from."""
 _NODE_SERVER: Final = """
 const { default: Server } = await import('bittorrent-tracker/server')
 const server = new Server({ udp: true, http: true, ws: false, stats: false, interval: 600000 })
@@ -38,14 +41,20 @@ class ForeignTracker:
 
 
 def free_port() -> int:
-    """Return a port of loopback that is free for TCP and for UDP."""
+    """Return a port of loopback that is free for TCP and for UDP, and that the system gives to nobody.
+
+    One that the system would choose may belong to somebody's connection by the time a program binds it.
+    """
     while True:
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            with contextlib.suppress(OSError):
-                udp.bind(tcp.getsockname())
-                port: int = tcp.getsockname()[1]
-                return port
+        address = ("127.0.0.1", random.randrange(*_PORTS))
+        with (
+            contextlib.suppress(OSError),
+            socket.socket() as tcp,
+            socket.socket(type=socket.SOCK_DGRAM) as udp,
+        ):
+            tcp.bind(address)
+            udp.bind(address)
+            return address[1]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Final, Self
 
-from tests.interop.plain_krpc import bound_socket
+from tests.interop.foreign_trackers import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,8 +35,8 @@ class TransmissionSeeder:
         watched.mkdir(parents=True)
         for name, data in torrents.items():
             (watched / f"{name}.torrent").write_bytes(data)
-        self.port = _free_port()
-        self._rpc_port = _free_port()
+        self.port = free_port()
+        self._rpc_port = free_port()
         settings = {
             "bind-address-ipv4": "127.0.0.1",
             "bind-address-ipv6": "::1",
@@ -88,8 +88,3 @@ class TransmissionSeeder:
         # It has no state worth saving, and takes seconds to leave politely.
         self._process.kill()
         self._process.wait()
-
-
-def _free_port() -> int:
-    with bound_socket(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
