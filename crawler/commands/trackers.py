@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Group
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from crawler.net.tracker_guard import TrackerError
     from crawler.wire.tracker_url import TrackerUrl
 
+_MEANINGS: Final = {
+    "forbidden_address": "not an address of the public Internet; --allow-private permits it",
+    "no_scrape": "its URL has no /announce that /scrape could stand for (BEP 48)",
+    "unresolved": "no address found for that host",
+}
 _TRACKERS = Group("Which trackers", sort_key=0)
 
 TrackerFlag = Annotated[
@@ -43,7 +48,7 @@ def problem_text(error: TrackerError | None) -> str:
     """Return why a tracker did not answer, for people; its own words cannot move the cursor."""
     if error is None:
         return "no answer"
-    words = error.reason.replace("_", " ")
+    words = _MEANINGS.get(error.reason) or error.reason.replace("_", " ")
     return f"{words}: {visible(error.text)}" if error.text else words
 
 

@@ -183,6 +183,25 @@ def test_help_states_the_trackers_defaults(flag: str, capsys: pytest.CaptureFixt
     assert [name for name in config.TRACKER_FLAGS if f" {name} " not in text] == []
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["udp://127.0.0.1:9"], "udp://127.0.0.1:9  not an address of the public Internet; --allow-private"),
+        (
+            ["http://[::1]/announce"],
+            "http://[::1]:80  not an address of the public Internet; --allow-private",
+        ),
+        (["http://127.0.0.1:9/x", "--allow-private"], "http://127.0.0.1:9  its URL has no /announce that"),
+    ],
+)
+def test_a_tracker_that_cannot_be_asked_is_explained(words: list[str], told: str) -> None:
+    """Why no tracker was asked is said in words that help, with exit code 1."""
+    with start("scrape", SWARM.hex(), "--tracker", *words) as process:
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert out.startswith(told)
+
+
 @pytest.mark.parametrize(("carrier", "kind"), [("--udp", socket.SOCK_DGRAM), ("--http", socket.SOCK_STREAM)])
 def test_a_busy_port_is_refused(carrier: str, kind: socket.SocketKind) -> None:
     """A port that somebody else has is told in one line with exit code 2, for either carrier."""
