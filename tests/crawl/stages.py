@@ -97,7 +97,7 @@ class Stages:
         async with trio.open_nursery() as nursery:
             await nursery.start(self.endpoint.run)
             for node in nodes:
-                nursery.start_soon(node.run)
+                await nursery.start(node.run)
             yield nursery
 
     def on_event(self, event: str, **fields: Any) -> None:

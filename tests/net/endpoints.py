@@ -101,8 +101,9 @@ class ScriptedNode:
         """The methods of the queries heard."""
         return [query.method for _, query in self.heard]
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer until cancelled."""
+        task_status.started()
         while True:
             for data, source in await self.socket.receive_batch():
                 query = krpc.decode(data)
