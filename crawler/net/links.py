@@ -207,20 +207,26 @@ class Links:
         return timers[0][0] if timers else _NEVER
 
     def _handle_timers(self, now: float) -> None:
+        due = []
         while self._next_due() <= now:
             line = heapq.heappop(self._timers)[2]
             line.due = _NEVER
-            try:
+            due.append(line)
+        # Each once, or a machine that is due again at once would keep everybody else waiting.
+        for line in due:
+            if self._lines.get(line.fd) is line:
                 self._handle_timer(line, now)
-            except _FAILURES as failure:
-                self._end(line, failure, now)
 
     def _handle_timer(self, line: Line, now: float) -> None:
-        if now >= line.deadline:
-            raise LinkError("deadline")
-        if line.machine is None:
-            raise LinkError("dial_timeout")
-        line.machine.handle_timer(now)
-        self._say(line, line.machine, now)
-        if line.due > line.deadline:
-            self._be_back(line, line.deadline)
+        machine = line.machine
+        if now >= line.deadline or machine is None:
+            self._end(line, LinkError("deadline" if now >= line.deadline else "dial_timeout"), now)
+            return
+        try:
+            machine.handle_timer(now)
+            self._say(line, machine, now)
+        except _FAILURES as failure:
+            self._end(line, failure, now)
+        else:
+            if line.due > line.deadline:
+                self._be_back(line, line.deadline)

@@ -19,6 +19,7 @@ from crawler.net.calls import LinkCalls, Wish
 from crawler.net.links import Line, Links
 from crawler.net.peers import FetchError, PeerClient
 from crawler.net.readiness import EpollReadiness, SelectorReadiness
+from crawler.net.tcp import LinkError
 from crawler.swarm.metadata import VerifiedMetadata
 from crawler.swarm.pex import PexInbox
 from crawler.wire.compact import pack_address
@@ -311,6 +312,37 @@ async def test_one_link_may_close_another_that_is_ready_too() -> None:
 
     assert sorted(len(machine.ends) for machine in machines) == [0, 1]
     assert len(links) == 0
+
+
+@attrs.define(eq=False)
+class Restless(Echo):
+    """A machine whose time has always come."""
+
+    timers: int = 0
+
+    def next_timer(self) -> float:
+        return float("-inf")
+
+    def handle_timer(self, _now: float) -> None:
+        self.timers += 1
+
+
+async def test_a_machine_that_is_always_due_leaves_time_to_others() -> None:
+    """One whose timer is due again at once is given its turn each round, and its deadline still ends it."""
+    links, restless = Links(5.0), Restless(b"", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(links.run)
+            links.open(pack_address(server.getsockname()), restless, trio.current_time() + 0.1)
+            with trio.fail_after(5):
+                while not restless.ends:  # noqa: ASYNC110 - a list wakes nobody
+                    await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+
+    [failure] = restless.ends
+    assert isinstance(failure, LinkError)
+    assert failure.reason == "deadline"
+    assert restless.timers > 1
 
 
 async def test_timers_of_closed_links_do_not_pile_up() -> None:
