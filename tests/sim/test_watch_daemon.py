@@ -54,9 +54,11 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
 @pytest.fixture(scope="module")
 def client(daemon: DaemonProcess) -> Iterator[httpx2.Client]:
     """Yield a client of the daemon's HTTP."""
-    assert wait_for(lambda: bool(events(daemon, "http.listening")), 30), daemon.log_tail()
+    # As long as it takes: a busy machine has been seen to need half a minute for the imports.
+    wait_for(lambda: bool(events(daemon, "http.listening")) or not daemon.running(), 100)
+    assert events(daemon, "http.listening"), daemon.log_tail()
     with httpx2.Client(
-        base_url=events(daemon, "http.listening")[0]["url"], timeout=20, trust_env=False
+        base_url=events(daemon, "http.listening")[0]["url"], timeout=60, trust_env=False
     ) as one:
         yield one
 
@@ -69,7 +71,7 @@ def events(daemon: DaemonProcess, name: str) -> list[dict[str, Any]]:
 def test_it_becomes_ready(client: httpx2.Client) -> None:
     """Alive at once, ready as soon as it knows good nodes."""
     assert client.get("/healthz").json() == {"alive": True}
-    assert wait_for(lambda: client.get("/readyz").status_code == 200, 30)
+    assert wait_for(lambda: client.get("/readyz").status_code == 200, 90)
     assert client.get("/readyz").json() == {"ready": True, "problems": []}
 
 
@@ -106,7 +108,7 @@ def test_the_health_command_finds_it(daemon: DaemonProcess, client: httpx2.Clien
     """In an environment like the container's, `health` asks where this daemon really listens."""
     state = daemon.out.parent / "state"
     given = {"DHT_CRAWLER_STATE_DIRECTORY": str(state), "DHT_CRAWLER_HTTP_LISTEN": "127.0.0.1:9"}
-    assert wait_for(lambda: client.get("/readyz").status_code == 200, 30)
+    assert wait_for(lambda: client.get("/readyz").status_code == 200, 90)
     for words, said in ([], "alive\n"), (["--ready"], "ready\n"):
         done = subprocess.run(
             [sys.executable, "-m", "crawler", "health", *words],
@@ -138,13 +140,13 @@ def test_a_hangup_reloads(daemon: DaemonProcess, client: httpx2.Client) -> None:
         before = len(events(daemon, event))
         settings.write_text(text, encoding="utf-8")
         os.kill(daemon.pid, signal.SIGHUP)
-        assert wait_for(lambda: len(events(daemon, event)) > before, 20), daemon.log_tail()
+        assert wait_for(lambda: len(events(daemon, event)) > before, 60), daemon.log_tail()
         return events(daemon, event)[-1]
 
     told = hang_up('[limits]\nmax_rate = 50\n[log]\nlevel = "debug"\n', "config.reloaded")
     assert told["changed"] == {"limits.max_rate": 50.0, "log.level": "debug"}
     assert "dht_crawler_max_rate 50.0\n" in client.get("/metrics").text
-    assert wait_for(lambda: bool(events(daemon, "http.request")), 20), "debug events are logged now"
+    assert wait_for(lambda: bool(events(daemon, "http.request")), 60), "debug events are logged now"
     told = hang_up("[limits]\nmax_rate = -1\n", "config.refused")
     assert "max_rate = -1: allowed is a number, above 0" in told["problem"]
     assert "dht_crawler_max_rate 50.0\n" in client.get("/metrics").text
@@ -166,7 +168,7 @@ def test_usr1_tells_everything(daemon: DaemonProcess, client: httpx2.Client) -> 
         told = events(daemon, "crawler.tasks")
         return bool(told) and told[0]["lines"] == len(lines())
 
-    assert wait_for(all_are_told, 20), daemon.log_tail()
+    assert wait_for(all_are_told, 60), daemon.log_tail()
 
     assert len(events(daemon, "crawler.status")) > statuses
     names = {line.split("  ")[-2].strip() if "  " in line.strip() else line for line in lines()}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.torture.kill import kill
+from tests.torture.kill import SLOWEST_RESTART, kill, longest_restart
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,4 +20,4 @@ def test_kill_nine(tmp_path: Path) -> None:
 
     assert (toll.kills, toll.lost, toll.still_torn) == (10, 0, 0), toll
     assert toll.acknowledged > 300
-    assert toll.slowest_restart < 2
+    assert toll.slowest_restart < SLOWEST_RESTART or toll.slowest_restart < longest_restart(tmp_path)

@@ -18,11 +18,10 @@ from pathlib import Path
 import attrs
 
 from tests.sinks.lines import files_of, numbers_in
-from tests.torture.kill import ROOT
+from tests.torture.kill import ROOT, SLOWEST_RESTART
 
 EACH = 10  # lines of a batch
 LONGEST_STANDSTILL = 60.0
-SLOWEST_RESTART = 2.0
 
 # What happens -> the call that it happens to, what strace does there, and how many calls are gone through.
 ERRORS = {"EIO at fdatasync": ("fdatasync", "error=EIO"), "ENOSPC at write": ("write", "error=ENOSPC")}
