@@ -232,6 +232,7 @@ async def test_a_signal_drains(tmp_path: Path, autojump_clock: MockClock, number
         assert stopped["lines_held"] == 0
         assert stopped["lines_written"] == len(scene.found()) + len(scene.records("peers"))
         assert {path.name for path in (tmp_path / "state").iterdir()} == {
+            "found",
             "heartbeat",
             "ids",
             "ledger.ipv4",
@@ -239,6 +240,28 @@ async def test_a_signal_drains(tmp_path: Path, autojump_clock: MockClock, number
             "nodes.ipv4",
             "seen",
         }
+
+
+@pytest.mark.parametrize("was_saved", [True, False])
+async def test_what_a_kill_left_unsought_is_sought(
+    tmp_path: Path, autojump_clock: MockClock, was_saved: bool
+) -> None:
+    """What was found after the state was last saved, and is remembered, waits for peers in the next run."""
+    state = {"directory": str(tmp_path / "state")}
+    with Scene.of(tmp_path, 85, nodes=300, infohashes=1000) as scene:
+        await scene.crawl(20, state=state)
+        found = len(scene.found())
+        # As a kill leaves it: all that was found is remembered, and the last save knew nothing of it.
+        (tmp_path / "state" / "locate").unlink()
+        if was_saved:
+            await StateDirectory(tmp_path / "state", lambda *_, **__: None).save("found", [[]])
+        else:
+            for name in ("found", "ids"):
+                (tmp_path / "state" / name).unlink()
+        await scene.crawl(1, state=state)
+
+        second = scene.status()[-1]
+    assert second["lookups_waiting"] + second["lookups"] > found * 0.9
 
 
 async def test_a_second_signal_ends_at_once(

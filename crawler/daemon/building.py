@@ -19,7 +19,7 @@ import trio
 
 from crawler.crawl.credit import Credit
 from crawler.crawl.frontier import Frontier
-from crawler.crawl.lookup_queue import LookupQueue
+from crawler.crawl.lookup_queue import LookupQueue, Wanted, Why
 from crawler.crawl.lookups import PeerLookups
 from crawler.crawl.outlet import Outlet
 from crawler.crawl.rumours import RumourGuard
@@ -40,7 +40,7 @@ from crawler.sinks.base import SinkError
 from crawler.sinks.outputs import Outputs
 from crawler.state.directory import StateDirectory
 from crawler.state.ledger_keeper import LedgerKeeper
-from crawler.state.seen_keeper import SeenKeeper
+from crawler.state.seen_keeper import SeenKeeper, found_since
 from crawler.state.slice_files import SliceFiles
 from crawler.wire.compact import Family, is_global
 from crawler.wire.ids import ID_BYTES, random_id
@@ -88,13 +88,13 @@ def assemble(
     sink = _open_sink(config, on_event)
     opened.callback(sink.close)
     outlet = Outlet(config.outlet, channel, clock, lambda: sink.lines_settled)
-    keeper, seen = _open_seen(config, outlet, sink, on_event)
+    keeper, seen, found = _open_seen(config, outlet, sink, state, on_event)
     opened.callback(keeper.close)
     shared = _share(config, outlet, seen, on_event)
     families: dict[Family, FamilyParts] = {}
     stations = _build_stations(shared, families, state, open_socket, clock.offset)
     lookups = _build_lookups(shared, stations)
-    _restore_waiting(shared, stations, state)
+    _restore_waiting(shared, stations, state, found)
     tcp_side = _build_fetching(shared, stations, lookups, state, clock.offset)
     _collect_garbage_rarely()
     let_the_loop_go_first()
@@ -115,9 +115,13 @@ def assemble(
 
 
 def _open_seen(
-    config: Config, outlet: Outlet, sink: Outputs, on_event: Callable[..., None]
-) -> tuple[SeenKeeper, Seen]:
-    """Return the memory of infohashes, with what an earlier run knew, and its keeper."""
+    config: Config,
+    outlet: Outlet,
+    sink: Outputs,
+    state: StateDirectory | None,
+    on_event: Callable[..., None],
+) -> tuple[SeenKeeper, Seen, list[bytes]]:
+    """Return the memory of infohashes with what an earlier run knew, its keeper, and what that found last."""
     files: SliceFiles | None = None
     key: bytes | None = None
     stored: list[Stored] = []
@@ -138,10 +142,19 @@ def _open_seen(
         wall_clock=outlet.wall_clock,
         on_event=on_event,
     )
+    found = _found_last(stored, state)
     keeper.restore(stored, outlet.wall_clock(trio.current_time()))
     if stored:
         on_event("seen.restored", infohashes=seen.slices.count, slices=len(seen.slices.live))
-    return keeper, seen
+    return keeper, seen, found
+
+
+def _found_last(stored: list[Stored], state: StateDirectory | None) -> list[bytes]:
+    """Return what an earlier run found after it last saved what waits for peers, all if it never did."""
+    if state is None:
+        return []
+    never: list[object] | None = None if state.has("ids") else []
+    return found_since(stored, next(iter(state.load("found")), never))
 
 
 def _share(config: Config, outlet: Outlet, seen: Seen, on_event: Callable[..., None]) -> Shared:
@@ -219,14 +232,18 @@ def _build_lookups(shared: Shared, stations: list[Station]) -> PeerLookups | Non
     return PeerLookups(config.locate, config.lookup, shared.lookup_queue, shared.desk, searchers)
 
 
-def _restore_waiting(shared: Shared, stations: list[Station], state: StateDirectory | None) -> None:
-    """Put back what an earlier run left waiting for peers."""
+def _restore_waiting(
+    shared: Shared, stations: list[Station], state: StateDirectory | None, found: list[bytes]
+) -> None:
+    """Put back what an earlier run left waiting for peers, and what it ``found`` since it saved that."""
     if state is None or not shared.config.locate.enabled:
         return
     locators = [station.locator for station in stations if station.locator is not None]
     for piece in state.load("locate"):
         if not shared.lookup_queue.restore(piece):
             any(locator.restore(piece) for locator in locators)
+    for infohash in found:
+        shared.lookup_queue.want(Wanted(infohash, Why.UNKNOWN))
 
 
 def _build_fetching(

@@ -80,8 +80,11 @@ async def save_state(run: Run, state: StateDirectory) -> None:
         await state.save(f"nodes.{family.name.lower()}", [good or list(parts.saved_nodes)])
         if parts.keeper is not None:
             await parts.keeper.save(run.clock.offset)
+    # Noted before and saved after what waits: between the two an infohash may be in both, but not in neither.
+    found = run.keeper.counts()
     if run.lookups is not None:
         await state.save("locate", _waiting(run))
+    await state.save("found", [found])
     if run.fetching is not None:
         await state.save("fetch", run.fetching.fetcher.to_pieces(run.clock.offset))
 

@@ -79,6 +79,10 @@ class StateDirectory:
             set_aside(path, str(error), self._on_event)
             return []
 
+    def has(self, name: str) -> bool:
+        """Whether anything was ever saved as ``name``."""
+        return (self.path / name).exists()
+
     async def save(self, name: str, pieces: Iterable[Any]) -> None:
         """Replace what is saved as ``name``; ``pieces`` are of what msgpack knows, each encoded by itself.
 

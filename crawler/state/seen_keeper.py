@@ -23,7 +23,7 @@ from crawler.state.slice_files import Head
 from crawler.wire.ids import ID_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from crawler.crawl.seen import Seen
     from crawler.crawl.seen_slices import SeenConfig, Slice
@@ -146,6 +146,10 @@ class SeenKeeper:
             )
             for journal in each.journals:
                 slices.replay(each.slice.number, _split(journal))
+
+    def counts(self) -> list[list[int]]:
+        """Return number and count of each slice, for `found_since` in the next run."""
+        return [[each.number, each.count] for each in self._seen.slices.live]
 
     async def run(self) -> None:
         """Keep until cancelled."""
@@ -278,6 +282,23 @@ class SeenKeeper:
             opened=each.opened,
             closed=each.closed,
         )
+
+
+def found_since(stored: Iterable[Stored], counts: object) -> list[bytes]:
+    """Return the infohashes that were journalled after `SeenKeeper.counts` returned ``counts``, oldest first.
+
+    To be asked before the slices are restored, which lets them grow. Nothing when ``counts`` is no such list.
+    """
+    try:
+        known = msgspec.convert(counts, list[tuple[int, int]])
+    except msgspec.ValidationError:
+        return []
+    before = dict(known)
+    found = []
+    for each in stored:
+        journalled = [infohash for journal in each.journals for infohash in _split(journal)]
+        found += journalled[max(0, before.get(each.slice.number, 0) - each.slice.count) :]
+    return found
 
 
 def _split(infohashes: bytes) -> list[bytes]:

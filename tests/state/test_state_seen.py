@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler.crawl.seen import Seen, SeenConfig
-from crawler.state.seen_keeper import SeenKeeper
+from crawler.state.seen_keeper import SeenKeeper, found_since
 from crawler.state.slice_files import SliceFiles
 from tests.sim.crawl_scene import run_in_line
 from tests.sinks.lines import Log
@@ -105,6 +105,28 @@ async def test_what_was_written_is_known_after_a_restart(directory: Path) -> Non
     assert second.seen.sift(many(0, 5000)) == []
     assert second.seen.sift(many(5000, 5100)) == many(5000, 5100)
     assert second.seen.slices.count == 5100
+
+
+@pytest.mark.parametrize("journal", [1000, 100_000])
+async def test_what_was_found_after_a_save_is_told(directory: Path, journal: int) -> None:
+    """The next run learns what was journalled since the counts were taken, and only that, in its order."""
+    config = attrs.evolve(SMALL, journal=journal)
+    first = Life(directory, config)
+    for number in range(0, 2500, 50):
+        await first.find(many(number, number + 50))
+    counts = first.keeper.counts()
+    for number in range(2500, 2600, 50):
+        await first.find(many(number, number + 50))
+    await first.find(many(2600, 2700), written=False)
+
+    def told(noted: object) -> list[bytes]:
+        return found_since(SliceFiles(directory, Log()).load()[1], noted)
+
+    assert told(counts) == many(2500, 2600)
+    assert told(first.keeper.counts()) == []
+    assert told([])[-100:] == many(2500, 2600)
+    for nonsense in (None, 7, [1], [["x", "y"]], {"a": 1}):
+        assert len(told(nonsense)) in {0, len(told([]))}
 
 
 async def test_what_was_not_written_is_new_after_a_restart(directory: Path) -> None:
