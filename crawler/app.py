@@ -54,6 +54,7 @@ _TROUBLE = {
     "sink.torn_line",
     "sink.write_failed",
     "state.damaged",
+    "state.not_locked",
 }
 _DETAIL = {"http.request"}
 

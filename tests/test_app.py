@@ -242,6 +242,20 @@ async def test_a_signal_drains(tmp_path: Path, autojump_clock: MockClock, number
         }
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="directories cannot be locked there")
+def test_a_second_daemon_with_the_same_state_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two would write into each other's journals; the second says so in one line, and may start later."""
+    state, words = tmp_path / "state", ["--out", str(tmp_path / "out"), "--listen", "127.0.0.1:0"]
+    with StateDirectory(state, print).exclusive():
+        assert cli.main([*words, "--state", str(state), "--duration", "1"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"cannot use {state} for the state: another process is using it" in line
+    with StateDirectory(state, print).exclusive():
+        pass
+
+
 @pytest.mark.parametrize("was_saved", [True, False])
 async def test_what_a_kill_left_unsought_is_sought(
     tmp_path: Path, autojump_clock: MockClock, was_saved: bool

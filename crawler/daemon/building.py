@@ -84,7 +84,7 @@ def assemble(
     give_back_large_blocks()
     clock = WallClock()
     clock.set()
-    state = _open_state(config, on_event)
+    state = _open_state(config, on_event, opened)
     sink = _open_sink(config, on_event)
     opened.callback(sink.close)
     outlet = Outlet(config.outlet, channel, clock, lambda: sink.lines_settled)
@@ -288,13 +288,20 @@ def _open_sockets(
     return opened
 
 
-def _open_state(config: Config, on_event: Callable[..., None]) -> StateDirectory | None:
+def _open_state(
+    config: Config, on_event: Callable[..., None], opened: contextlib.ExitStack
+) -> StateDirectory | None:
     if not config.state.directory:
         return None
     try:
-        return StateDirectory(Path(config.state.directory), on_event)
+        state = StateDirectory(Path(config.state.directory), on_event)
+        opened.enter_context(state.exclusive())
+    except BlockingIOError as error:
+        problem = "another process is using it, and two would spoil it"
+        raise ConfigError(f"cannot use {config.state.directory} for the state: {problem}") from error
     except OSError as error:
         raise ConfigError(f"cannot use {config.state.directory} for the state: {error.strerror}") from error
+    return state
 
 
 def _saved_ids(state: StateDirectory | None) -> dict[str, bytes]:

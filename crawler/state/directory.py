@@ -10,6 +10,8 @@ crawl goes on meanwhile.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 _MAGIC = b"dht-crawler state 1\n"
 _HEARTBEAT = "heartbeat"
 _LENGTH = 4
+_fcntl: Any = None
+with contextlib.suppress(ImportError):
+    _fcntl = importlib.import_module("fcntl")  # Windows has none
 
 
 @attrs.frozen
@@ -67,6 +72,25 @@ class StateDirectory:
         self._on_event = on_event
         self._told: str | None = None
         self._saving = trio.Lock()
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other daemons out for as long as the block lasts, where directories can be locked.
+
+        Raises:
+            BlockingIOError: another one has it.
+        """
+        with contextlib.ExitStack() as opened:
+            if _fcntl is not None:
+                fd = os.open(self.path, os.O_RDONLY)
+                opened.callback(os.close, fd)
+                try:
+                    _fcntl.flock(fd, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise
+                except OSError:
+                    self._on_event("state.not_locked", directory=str(self.path))
+            yield
 
     def load(self, name: str) -> list[Any]:
         """Return the pieces saved as ``name``; none when there is no such file or it is damaged."""
