@@ -96,7 +96,7 @@ def replay(*file: FilesArgument, flags: ReplayFlags) -> int:
         config = settings(flags.config, out=flags.into)
         inputs = _checked(file, config)
         screen = Screen(verbose=flags.verbose)
-        outputs = Outputs(config.output, partial(_tell, screen))
+        outputs = Outputs(config.output, partial(_tell, screen), waits_for_all=True)
     except (ValueError, UnreadableError, SinkError) as error:
         return refuse(error)
     reader = _Reader(inputs, wanted, config.reading, screen, dedupe=flags.dedupe)
@@ -342,7 +342,7 @@ class _Run:
     def _finish(self) -> int:
         """Tell what came of it and return the exit code."""
         counts = self._outputs.statistics()
-        # With several outputs one may have dropped what another has; each is to have all.
+        # Of several outputs each is to have all, even where the reader of one is gone.
         written = min(one.lines_written for one in self._outputs.each().values())
         if not self._reader_gone:
             rows = [

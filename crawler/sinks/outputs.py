@@ -30,13 +30,19 @@ if TYPE_CHECKING:
 class Outputs:
     """Every output of a run."""
 
-    def __init__(self, config: OutputConfig, on_event: Callable[..., None]) -> None:
+    def __init__(
+        self, config: OutputConfig, on_event: Callable[..., None], *, waits_for_all: bool = False
+    ) -> None:
         """Open them all; ``on_event(name, **fields)`` is told what the log should know.
+
+        With ``waits_for_all`` nothing is dropped for an output that lags: records that can wait, as those of
+        a file, go at the pace of the slowest.
 
         Raises:
             SinkError: one cannot be opened, or two are one file; none is open then.
         """
         _refuse_twins(config.path)
+        self._waits_for_all = waits_for_all
         self._progress = trio.Event()
         self._offered = self._durable = 0
         self._receiving = trio.CancelScope()
@@ -130,7 +136,7 @@ class Outputs:
         That waits until all have, or one has half of its queue free: that one would soon stand idle for the
         sake of the others. Outputs that are all about equally slow thus lose nothing by it.
         """
-        while not (self._all_have_room or any(leg.is_ahead for leg in self._legs)):
+        while not (self._all_have_room or self._one_is_ahead):
             await self._progress.wait()
         self._offer(batch)
 
@@ -139,6 +145,10 @@ class Outputs:
         for leg in self._legs:
             leg.offer(batch, lines, self._offered)
         self._offered += lines
+
+    @property
+    def _one_is_ahead(self) -> bool:
+        return not self._waits_for_all and any(leg.is_ahead for leg in self._legs)
 
     @property
     def _all_gone(self) -> bool:

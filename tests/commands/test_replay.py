@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from crawler import cli
 from crawler.commands.progress import progress_text
 from tests.commands.command_line import Done, interrupt, start
-from tests.interop.daemon_process import REPOSITORY
+from tests.interop.daemon_process import REPOSITORY, wait_for
 from tests.sinks.lines import files_of, found
 
 LINES = found(0, 2000).lines().splitlines(keepends=True)
@@ -124,6 +125,18 @@ def test_a_sink_whose_reader_leaves_ends_it_with_1(tmp_path: Path) -> None:
     with process:
         assert process.wait(20) == 1
         assert process.stderr.read() == ""
+
+
+def test_a_slow_sink_gets_everything_too(tmp_path: Path) -> None:
+    """Files can wait: with several sinks none has to do without what it was too slow for."""
+    big, out = tmp_path / "big.jsonl", tmp_path / "out.jsonl"
+    big.write_bytes(found(0, 50_000).lines())
+    with start("replay", str(big), "--into", str(out), "--into", "-") as process:
+        assert wait_for(lambda: out.exists() and out.stat().st_size > 1 << 20, 20)
+        time.sleep(1.0)  # in which nobody reads
+        said, err = process.communicate(timeout=60)
+    assert (process.returncode, "overflow" in err) == (0, False), err
+    assert said.encode() == big.read_bytes() == out.read_bytes()
 
 
 def test_ctrl_c_writes_what_was_read(tmp_path: Path) -> None:
