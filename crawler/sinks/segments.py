@@ -89,8 +89,9 @@ class Segments:
     def is_due(self, size: int, more: int) -> bool:
         """Whether a file of ``size`` bytes is to be closed before ``more`` are added to it."""
         period = self._period_of(self._wall_clock())
+        # Set back with the clock, or the file would stay open until its time comes again.
+        self._period = period if size == 0 else min(period, self._period)
         if size == 0:
-            self._period = period
             return False
         limit = self._config.rotate_size
         return bool((limit and size + more > limit) or period > self._period)

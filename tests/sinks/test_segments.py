@@ -87,6 +87,21 @@ async def test_by_time(path: Path) -> None:
     sink.close()
 
 
+async def test_by_time_with_a_clock_that_was_wrong(path: Path) -> None:
+    """A clock that ran a year ahead, and was set right, does not keep the file open for a year."""
+    wall = Wall(NOON + 365 * 86400)
+    config = OutputConfig(**QUICK, rotate_interval=3600, compress="none")
+    sink = WatchedSink(path, config, Log(), wall_clock=wall)
+    await write_numbers(sink, 1)
+    wall.at = NOON + 1800
+    sink._target.tend(0.0)
+    assert closed(path) == []
+    wall.at = NOON + 3600
+    sink._target.tend(1.0)
+    assert closed(path) == [".20260101T130000.000Z"]
+    sink.close()
+
+
 async def test_by_time_over_a_restart(path: Path) -> None:
     """A file of an hour that is over is closed by the next process, however often it is restarted."""
     path.write_bytes(found(1).lines())
