@@ -130,15 +130,25 @@ class Node:
     async def get_peers(self, target: Target) -> AsyncIterator[trio.MemoryReceiveChannel[Peer]]:
         """Look up who has a torrent, as a channel of peers that ends with the lookup.
 
+        Leaving the block, or closing the channel, ends the lookup.
+
         async with node.get_peers(infohash) as peers:
             async for peer in peers:
                 ...
         """
         sender, receiver = trio.open_memory_channel[Peer](_WAITING_PEERS)
-        search = self.search(target, on_peer=sender.send_nowait, scrape=False)
+        looking = trio.CancelScope()
+
+        def tell(peer: Peer) -> None:
+            try:
+                sender.send_nowait(peer)
+            except trio.BrokenResourceError:
+                looking.cancel()
+
+        search = self.search(target, on_peer=tell, scrape=False)
 
         async def look_up() -> None:
-            with sender:
+            with sender, looking:
                 await search.run()
 
         async with background() as nursery:

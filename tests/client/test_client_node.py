@@ -81,6 +81,25 @@ async def test_an_announce_is_found_by_the_next_lookup() -> None:
     assert found == {"127.0.0.1:5000", f"127.0.0.1:{own_port}"}
 
 
+async def test_a_reader_that_has_enough_ends_the_lookup() -> None:
+    """Closing the channel of peers before all of them came is no fault, neither here nor in the block."""
+    later, asked = pack_address(("127.9.9.9", 2222)), trio.Event()
+
+    def answer(query: krpc.Query, body: dict[bytes, Any]) -> dict[bytes, Any]:
+        if query.method == b"get_peers":
+            asked.set()
+        return body | {b"values": [later]}
+
+    async with scripted_node(near(1)) as remote, joined(remote.name) as node:
+        remote.edit = answer
+        # The peer that the link names is there at once, the other one when the node has answered.
+        async with node.get_peers(f"magnet:?xt=urn:btih:{HASH.hex()}&x.pe=127.9.9.9:1111") as channel:
+            async with channel:
+                assert str(await channel.receive()) == "127.9.9.9:1111"
+            await asked.wait()
+            await trio.sleep(0.2)
+
+
 async def test_we_are_read_only() -> None:
     """Every query says so (BEP 43), and queries to us get no answer."""
     async with scripted_node(near(1)) as remote, joined(remote.name) as node:
