@@ -124,8 +124,9 @@ class Population:
             return before
         for gone in range(oldest, slot - LIFETIME_SLOTS):
             for mark in (gone % _SLOT_VALUES << 1, gone % _SLOT_VALUES << 1 | 1):
-                while (at := self._marks.find(mark)) >= 0:
-                    self._drop_at(at)
+                at = 0
+                while (at := self._marks.find(mark, at)) >= 0:
+                    self._drop_at(at)  # puts the last one there, which is looked at next
         return before - len(self._marks)
 
     def draw(self, count: int, rng: Random, own: int | None = None) -> bytes:

@@ -194,6 +194,34 @@ def test_a_family_without_room_is_refused() -> None:
     assert tracker.counters.refreshed == 1
 
 
+class WatchedMarks(bytearray):
+    """Notes from where it is searched."""
+
+    def __init__(self, marks: bytes) -> None:
+        super().__init__(marks)
+        self.begins: list[int] = []
+
+    def find(self, mark: Any, begin: Any = 0, end: Any = None) -> int:
+        """Search, and note it."""
+        self.begins.append(begin)
+        return super().find(mark, begin, end)
+
+
+def test_a_sweep_goes_through_a_swarm_once() -> None:
+    """Whatever share of a large swarm expires, each mark is looked at once, so that a sweep stays short."""
+    rng = random.Random(1)
+    population = Population(6, 0)
+    for number in range(3400):
+        population.add(address(number), bytes(20), number % 17, rng, seed=number % 2 == 0)
+    population.swept = 16
+    population._marks = marks = WatchedMarks(bytes(population._marks))
+
+    assert population.sweep(17) == 200
+    assert len(population) == 3200
+    turns = [at for at in range(1, len(marks.begins)) if marks.begins[at] < marks.begins[at - 1]]
+    assert len(turns) == 1  # once for leechers and once for seeds
+
+
 PEERS = st.integers(0, 12)
 STEPS = st.lists(
     st.tuples(PEERS, st.sampled_from(Event), st.booleans(), st.sampled_from([0.0, 1.0, 99.0, 700.0, 4000.0])),
