@@ -147,12 +147,12 @@ TRACKER: Final = Manual(
 Clients announce to it over UDP (BEP 15) and HTTP (BEP 3), IPv4 and IPv6, and
 learn of each other. Who announces is whoever the packets come from, whatever
 they say. All is kept in memory, within bounds, and begins anew at each start.
-Without --udp and --http it is asked at 0.0.0.0:6969, both ways; with either,
-only there. Stop it with Ctrl-C or SIGTERM; SIGUSR1 logs all counters.
+Without --udp and --http it is asked both ways at port 6969 of every address,
+with either only there. Stop it with Ctrl-C or SIGTERM; SIGUSR1 logs all counters.
 """,
     """Examples:
   dht-crawler tracker --udp 0.0.0.0:6969 --udp [::]:6969
-                               over UDP alone, both families
+                               over UDP alone, IPv4 and IPv6
   dht-crawler tracker --http 127.0.0.1:8080 --trusted-proxy 127.0.0.1
                                behind a web server that sets X-Forwarded-For
   dht-crawler tracker --allow ours.txt

@@ -16,6 +16,7 @@ from cyclopts import Group, Parameter
 from crawler import log
 from crawler.commands.client import FINE, flag
 from crawler.commands.complaint import refuse
+from crawler.net.udp import has_ipv6
 from crawler.tracker import ExtraMissingError, ListenError, TrackerServer, TrackerSettings
 from crawler.wire.compact import format_address, pack_address
 from crawler.wire.ids import parse_infohash
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from crawler.config import Config
     from crawler.wire.compact import Address
 
-EVERYWHERE: Final = "0.0.0.0:6969"
+EVERYWHERE: Final = ("0.0.0.0:6969", "[::]:6969")
 _LIVE_SECONDS: Final = 1.0
 _MOST_ALLOWED: Final = 64 << 20
 
@@ -163,10 +164,12 @@ def read_allowed(path: Path) -> frozenset[bytes]:
 async def _run(config: Config, settings: TrackerSettings) -> int:
     logger = structlog.get_logger()
     where = config.tracker_server
-    nowhere = () if where.udp or where.http else (EVERYWHERE,)
+    # What is asked for must be there; of what is not, IPv6 may be missing.
+    everywhere = EVERYWHERE if has_ipv6() else EVERYWHERE[:1]
+    anywhere = () if where.udp or where.http else everywhere
     server = TrackerServer(
-        udp=where.udp or nowhere,
-        http=where.http or nowhere,
+        udp=where.udp or anywhere,
+        http=where.http or anywhere,
         pages=where.metrics,
         settings=settings,
         rng=random.SystemRandom(),

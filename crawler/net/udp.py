@@ -125,6 +125,16 @@ class UdpSocket:
             self._socket.close()
 
 
+def has_ipv6() -> bool:
+    """Whether this machine has any IPv6 address to be asked at; looks by binding one, and sends nothing."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
 def open_socket(listen: str, config: NetworkConfig) -> UdpSocket:
     """Bind the literal address ``listen`` ("ADDR:PORT").
 

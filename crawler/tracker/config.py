@@ -16,13 +16,14 @@ class TrackerServerConfig:
     udp: tuple[str, ...] = setting(
         (),
         unit="ADDR:PORT",
-        help="Announces are taken over UDP here; port 0 picks one; with none here nor in http: 0.0.0.0:6969.",
+        help="Announces are taken over UDP here; port 0 picks one; with none here nor in http: "
+        "port 6969 of every address, IPv4 and IPv6.",
         one_is_enough=True,
     )
     http: tuple[str, ...] = setting(
         (),
         unit="ADDR:PORT",
-        help="Announces are taken over HTTP here; with none here nor in udp: 0.0.0.0:6969. "
+        help="Announces are taken over HTTP here; with none here nor in udp: as there. "
         "The time limits of [http] hold here too, its listen does not.",
         one_is_enough=True,
     )

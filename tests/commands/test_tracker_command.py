@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ import pytest
 
 from crawler.wire.tracker import AnnounceAnswer, AnnounceRequest, TrackerFailure
 from tests.commands.command_line import Done, check_documented, run, start
+from tests.interop import namespace
+from tests.interop.daemon_process import REPOSITORY
 from tests.tracker.raw_client import http_announce, http_get, udp_client
 
 if TYPE_CHECKING:
@@ -200,6 +203,22 @@ def test_a_tracker_that_cannot_be_asked_is_explained(words: list[str], told: str
         out, _ = process.communicate(timeout=30)
     assert process.returncode == 1
     assert out.startswith(told)
+
+
+@pytest.mark.interop
+def test_without_a_word_it_is_asked_everywhere() -> None:
+    """Without --udp and --http it listens on port 6969 of all addresses, both families, both ways."""
+    if reason := namespace.why_not():
+        pytest.skip(reason)
+    words = ["unshare", "-rn", sys.executable, "-m", "crawler", "tracker", "--log-format", "json"]
+    with subprocess.Popen(words, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            listening = json.loads(process.stderr.readline())
+        finally:
+            process.kill()
+
+    assert listening["udp"] == listening["http"] == ["0.0.0.0:6969", "[::]:6969"]
 
 
 @pytest.mark.parametrize(("carrier", "kind"), [("--udp", socket.SOCK_DGRAM), ("--http", socket.SOCK_STREAM)])

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from crawler.net.udp import NetworkConfig, UdpSocket, open_socket
+from crawler.net.udp import NetworkConfig, UdpSocket, has_ipv6, open_socket
 from crawler.wire.compact import Family
 
 if TYPE_CHECKING:
@@ -20,16 +20,7 @@ if TYPE_CHECKING:
     from crawler.wire.compact import Address
 
 CONFIG = NetworkConfig()
-
-
-def has_ipv6() -> bool:
-    """Return whether this machine has an IPv6 loopback."""
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
+_NO_FAMILY = 99
 
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
@@ -238,3 +229,9 @@ def test_the_receive_buffer_is_asked_for(
     opened("127.0.0.1:0")
 
     assert asked == [CONFIG.receive_buffer]
+
+
+def test_a_machine_without_ipv6_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system knows no such family, none is promised."""
+    monkeypatch.setattr(socket, "AF_INET6", _NO_FAMILY)
+    assert not has_ipv6()
