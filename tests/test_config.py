@@ -168,6 +168,10 @@ def test_types_in_a_file_are_not_guessed(tmp_path: Path, line: str, said: str) -
     ("text", "said"),
     [
         ("[limit]\n", "unknown section [limit]: did you mean [limits]?"),
+        (
+            "[tracker]\n",
+            "unknown section [tracker]: did you mean [trackers] or [tracker_client] or [tracker_server] or ",
+        ),
         ("[zebra]\n", "unknown section [zebra]: known are [output], [state], "),
         ("limits = 5\n", "limits must be a section, written as [limits]"),
         ("[limits\n", "not valid TOML: Expected ']'"),

@@ -244,6 +244,8 @@ def _hint(name: str, known: Iterable[str], form: str = "{}") -> str:
     """Return "did you mean …?", or what there is."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"did you mean {form.format(close[0])}?"
+    longer = [each for each in names if each.startswith(f"{name}_")]
+    if close or longer:
+        meant = [form.format(each) for each in dict.fromkeys([*close, *longer])]
+        return f"did you mean {' or '.join(meant)}?"
     return "known are " + ", ".join(form.format(each) for each in names)
