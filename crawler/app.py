@@ -35,6 +35,7 @@ _CHANNEL_BATCHES = 64
 _HEARTBEAT = 5.0
 _LIVE_LINE = 0.5
 _LAST_ANSWERS = 1.0
+_READER_GONE = "reader gone"
 _TROUBLE = {
     "bootstrap.host_not_global",
     "bootstrap.host_unresolved",
@@ -65,7 +66,7 @@ async def run(
     open_socket: Callable[[str, NetworkConfig], DatagramSocket] = open_socket,
     reload: Callable[[], Config] | None = None,
 ) -> int:
-    """Crawl until the end of the run; returns the exit code.
+    """Crawl until the end of the run; returns the exit code, 1 when lines were left unwritten.
 
     Args:
         config: everything that is set.
@@ -94,11 +95,12 @@ async def run(
             )
             await _run(assembled, nursery, receiver, logger, server)
             nursery.cancel_scope.cancel()
-    lost = assembled.shared.outlet.lines_held
+    lost, reason = assembled.shared.outlet.lines_held, assembled.lifetime.reason
     if lost:
         logger.warning("crawler.lines_not_written", lines=lost)
-    logger.info("crawler.stopped", reason=assembled.lifetime.reason, **_counters(assembled))
-    return 0
+    logger.info("crawler.stopped", reason=reason, **_counters(assembled))
+    # A reader that has left wants no more lines.
+    return int(bool(lost) and reason != _READER_GONE)
 
 
 async def _run(
@@ -154,7 +156,7 @@ async def _write(run: Run, receiver: trio.MemoryReceiveChannel[list[Record]]) ->
     try:
         await run.sink.run(receiver)
     except ReaderGoneError:
-        run.lifetime.end("reader gone")
+        run.lifetime.end(_READER_GONE)
     finally:
         run.sink_done.set()
 

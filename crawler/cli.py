@@ -52,7 +52,7 @@ beats --config FILE, which beats the default; the config command shows them.
 
 Exit codes:
   0  done
-  1  a fault of our own; its traceback is in the log
+  1  a fault of our own (its traceback is in the log), or lines left unwritten
   2  bad input; one line on stderr names it and what is allowed
 """
 

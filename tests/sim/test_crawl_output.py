@@ -109,12 +109,12 @@ async def test_a_reader_that_goes_ends_the_run(
 async def test_an_end_on_a_full_disk_is_in_time(
     tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that takes nothing does not hold up the end, which says how many lines were not written."""
+    """A disk that takes nothing does not hold up the end, and exit code and log tell of the lines lost."""
     with Scene.of(tmp_path, 44, nodes=200, infohashes=500) as scene:
         FlakyDisk(error=errno.ENOSPC).install(monkeypatch)
         code = await scene.crawl(10, **FAST, state={"directory": str(tmp_path / "state")})
 
-        assert code == 0
+        assert code == 1
         [stopped] = scene.status()
         assert stopped["seconds"] <= 10 + 5
         assert stopped["lines_held"] == stopped["infohashes"] > 0
