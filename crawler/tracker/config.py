@@ -30,7 +30,7 @@ class TrackerServerConfig:
     metrics: str = setting(
         "",
         unit="ADDR:PORT",
-        help='/metrics and /stats are served here, and nowhere else; "": wherever announces are, over HTTP.',
+        help='Where /metrics and /stats are served, and nowhere else; "": wherever announces are, over HTTP.',
     )
     trusted_proxies: tuple[str, ...] = setting(
         (), unit="IP", help="The X-Forwarded-For of these proxies is believed.", one_is_enough=True
